@@ -1,0 +1,4 @@
+"""A GLADOS provider on AWS Chalice.
+
+Floors, imports point down only: `handlers` → `wiring` → `storage` | `config` → `services` → `protocol` → `errors`.
+"""

@@ -1,0 +1,1 @@
+"""Doors: decode, authenticate, call one service method, encode."""

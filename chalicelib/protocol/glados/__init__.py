@@ -1,0 +1,1 @@
+"""GLADOS (draft-rosenberg-mimi-glados-01) as values: identifiers, mappings, codes, tokens, filters, claims."""

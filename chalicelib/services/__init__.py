@@ -1,0 +1,1 @@
+"""Use cases: each tells one story over ports it owns; no AWS and no HTTP."""

@@ -1,0 +1,1 @@
+"""What a GLADOS provider does for application providers and for its peers."""

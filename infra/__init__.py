@@ -1,0 +1,1 @@
+"""What runs the project rather than being it: deployment, operation, the local federation, benchmarks."""

@@ -1,0 +1,1 @@
+"""`python -m infra.bench NAME`: benchmarks whose bars are ratios and counts, because shared machines drift."""

@@ -1,0 +1,47 @@
+"""Run one benchmark and print its rows: `python -m infra.bench NAME [--json] [--quick] [--plot FILE.png]`."""
+
+import argparse
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+import infra.bench
+from infra.bench.report import Options, Row
+
+FRAME = {"__main__", "report"}
+
+
+def names() -> list[str]:
+    """Return the benchmarks of this package: its modules with a `run`, found by name alone."""
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(infra.bench.__path__)
+        if module.name not in FRAME and not module.name.startswith("_")
+    )
+
+
+def main() -> int:
+    """Run the named benchmark; the exit status says whether it ran, not whether its bars hold."""
+    parser = argparse.ArgumentParser(prog="python -m infra.bench", description=__doc__)
+    parser.add_argument("name", choices=names())
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, under a minute")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw how the cost grows")
+    asked = parser.parse_args()
+    module = importlib.import_module(f"infra.bench.{asked.name}")
+    rows: list[Row] = []
+    if not asked.json:
+        print(f"{asked.name}{' (quick: smaller sizes than the bars name)' if asked.quick else ''}", flush=True)
+    for row in module.run(Options(quick=asked.quick, plot=asked.plot)):
+        rows.append(row)
+        if not asked.json:
+            print(row.as_text(), flush=True)
+    if asked.json:
+        print(json.dumps({"bench": asked.name, "rows": [row.as_json(asked.name) for row in rows]}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
