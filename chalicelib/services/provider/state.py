@@ -49,7 +49,8 @@ class Account:
 
     `secret_tag` is a keyed digest of the client secret. `users` counts mapped users; the sequencer moves it.
     `sms_regions` lists ISO 3166 regions, or `*`. `review` is the evidence of the manual review. `query_rate`
-    overrides the limit that follows from the users, where the operator set one.
+    (a second) and `send_rate` (a minute) override the limits that follow from the contract, where the operator
+    set them.
     """
 
     provider_id: ProviderId
@@ -68,6 +69,7 @@ class Account:
     certificate_expiry: tuple[tuple[str, int], ...] = ()
     webhook: WebhookEndpoint | None = None
     query_rate: int | None = None
+    send_rate: int | None = None
     users: int = 0
     strikes: int = 0
 
