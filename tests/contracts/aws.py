@@ -1,0 +1,215 @@
+"""Every real adapter on an emulator: the other side of the contracts that the fakes are held to.
+
+The emulator is one process for the whole run, on a free loopback port, with the stack of `infra/data-stack.json`
+created in it; each `ports()` takes a stage of its own, so tests do not meet.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chalicelib.services.provider.ports import Clock
+from chalicelib.storage import clients
+from chalicelib.storage.accounts import AccountRows, AwsAccounts
+from chalicelib.storage.alarms import AwsAlarms
+from chalicelib.storage.buckets import AwsBuckets
+from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.dynamodb import Database
+from chalicelib.storage.events import AwsEvents
+from chalicelib.storage.filter_objects import AwsFilterObjects
+from chalicelib.storage.filter_pointer import AwsFilterPointer
+from chalicelib.storage.hints import AwsHints
+from chalicelib.storage.idempotency import AwsIdempotency
+from chalicelib.storage.items import Items
+from chalicelib.storage.keyring import AwsKeyring
+from chalicelib.storage.outbox import AwsOutbox
+from chalicelib.storage.peer_filters import AwsPeerFilters
+from chalicelib.storage.peer_heads import AwsPeerHeads
+from chalicelib.storage.pending_log import AwsPendingLog
+from chalicelib.storage.rebuild_jobs import AwsRebuildJobs
+from chalicelib.storage.scans import AwsScans
+from chalicelib.storage.sealing import Sealer
+from chalicelib.storage.snapshots import AwsSnapshots
+from chalicelib.storage.store import AwsStore
+from chalicelib.storage.subscriptions import AwsSubscriptions
+from chalicelib.storage.trust_lists import AwsTrustLists
+
+STACK = Path(__file__).parents[2] / "infra" / "data-stack.json"
+READY_SECONDS = 30
+NEW_NAMES = {
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "000000000000",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class AwsPorts:
+    """One stage's adapters, an attribute for each port, and what they are made of."""
+
+    stage: str
+    database: Database
+    keys: DataKeys
+    sealer: Sealer
+    items: Items
+    store: AwsStore
+    snapshots: AwsSnapshots
+    accounts: AwsAccounts
+    outbox: AwsOutbox
+    events: AwsEvents
+    idempotency: AwsIdempotency
+    buckets: AwsBuckets
+    keyring: AwsKeyring
+    hints: AwsHints
+    trust_lists: AwsTrustLists
+    peer_heads: AwsPeerHeads
+    filter_objects: AwsFilterObjects
+    peer_filters: AwsPeerFilters
+    filter_pointer: AwsFilterPointer
+    pending_log: AwsPendingLog
+    scans: AwsScans
+    subscriptions: AwsSubscriptions
+    rebuild_jobs: AwsRebuildJobs
+    alarms: AwsAlarms
+
+
+def container(stage: str, clock: Clock) -> AwsPorts:
+    """Return the adapters as one more container would make them: nothing cached, the same stage."""
+    database = Database(stage)
+    keys = DataKeys(database, clock)
+    sealer = Sealer(keys)
+    items = Items(keys, sealer, clock)
+    account_rows = AccountRows(sealer)
+    objects = AwsFilterObjects(stage)
+    alarms = AwsAlarms(stage, clock)
+    return AwsPorts(
+        stage=stage,
+        database=database,
+        keys=keys,
+        sealer=sealer,
+        items=items,
+        store=AwsStore(database, items),
+        snapshots=AwsSnapshots(database, items.records, account_rows),
+        accounts=AwsAccounts(database, account_rows, clock),
+        outbox=AwsOutbox(database, sealer),
+        events=AwsEvents(database, sealer, clock),
+        idempotency=AwsIdempotency(database, keys, sealer),
+        buckets=AwsBuckets(database),
+        keyring=AwsKeyring(keys),
+        hints=AwsHints(stage, alarms),
+        trust_lists=AwsTrustLists(database, clock),
+        peer_heads=AwsPeerHeads(database),
+        filter_objects=objects,
+        peer_filters=AwsPeerFilters(objects),
+        filter_pointer=AwsFilterPointer(database),
+        pending_log=AwsPendingLog(database, sealer),
+        scans=AwsScans(database, items.records),
+        subscriptions=AwsSubscriptions(stage),
+        rebuild_jobs=AwsRebuildJobs(stage),
+        alarms=alarms,
+    )
+
+
+def ports(clock: Clock) -> AwsPorts:
+    """Return all adapters on a new stage of the emulator; skip the test where there is no emulator."""
+    emulator()
+    stage = f"t{uuid.uuid4().hex[:12]}"
+    create_stack(stage)
+    return container(stage, clock)
+
+
+def create_stack(stage: str) -> None:
+    """Create the data stack of a stage, from the template that production uses."""
+    cloudformation = clients.client("cloudformation")
+    name = f"glados-{stage}-data"
+    parameters = [{"ParameterKey": "Stage", "ParameterValue": stage}]
+    cloudformation.create_stack(StackName=name, TemplateBody=STACK.read_text(), Parameters=parameters)
+    until = time.monotonic() + READY_SECONDS
+    while True:
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        if stack["StackStatus"] == "CREATE_COMPLETE":
+            return
+        if stack["StackStatus"] != "CREATE_IN_PROGRESS" or time.monotonic() > until:
+            raise RuntimeError(f"the data stack is {stack['StackStatus']}: {stack.get('StackStatusReason')}")
+        time.sleep(0.02)
+
+
+@functools.cache
+def emulator() -> str:
+    """Start the emulator once for this process and return its URL; clients find it by botocore's environment."""
+    if importlib.util.find_spec("ministack") is None:
+        pytest.skip("ministack is not installed; the extra [local] has it")
+    running = _running()
+    url = next(running)
+    os.environ.update(NEW_NAMES, AWS_ENDPOINT_URL=url)
+    _stopped_at_exit.push(running)
+    return url
+
+
+class _Stopped:
+    """Ends generators when the test run ends."""
+
+    def __init__(self) -> None:
+        self.running: list[Iterator[str]] = []
+
+    def push(self, running: Iterator[str]) -> None:
+        self.running.append(running)
+
+    def stop(self) -> None:
+        while self.running:
+            next(self.running.pop(), None)
+
+
+_stopped_at_exit = _Stopped()
+
+
+def _running() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "MINISTACK_REGION": NEW_NAMES["AWS_DEFAULT_REGION"],
+    }
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=log
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(url, process)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"the emulator ended with status {process.returncode}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/_ministack/health") as answer:
+            json.load(answer)
+            return
+        time.sleep(0.05)
+    raise RuntimeError("the emulator did not get ready")
