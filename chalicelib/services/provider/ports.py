@@ -77,13 +77,16 @@ class Store(Protocol):
 
     `commit` makes all writes true at once or none, and raises `Stale` naming the first whose condition fails.
     It may raise something else after it took effect, if the reply was lost.
+    `admission` reads what opening a verification depends on in one round trip.
     """
 
     def commit(self, *writes: Write) -> None: ...
+    def admission(
+        self, verification_id: VerificationId, key: PairKey, limits: Sequence[LimitKey]
+    ) -> tuple[Verification | None, Pair, tuple[Count, ...]]: ...
     def records(self, sii: Sii) -> StoredRecords: ...
     def verification(self, verification_id: VerificationId) -> Verification | None: ...
     def pair(self, key: PairKey) -> Pair: ...
-    def count(self, limit: LimitKey) -> Count: ...
 
 
 class Snapshots(Protocol):
@@ -108,14 +111,6 @@ class Accounts(Protocol):
     def load(self, provider_id: ProviderId) -> Versioned[Account] | None: ...
     def create(self, account: Account) -> None: ...
     def replace(self, before: Versioned[Account], after: Account) -> None: ...
-
-
-class Deliveries(Protocol):
-    """How far the message of a verification has come; the last writer wins, which is the latest send."""
-
-    def record(
-        self, verification_id: VerificationId, state: Literal["sent", "failed"], now: int, reason: str | None
-    ) -> None: ...
 
 
 class Outbox(Protocol):
@@ -167,7 +162,8 @@ class Buckets(Protocol):
     `take` debits `want` tokens of a bucket that holds at most `burst` and gains `rate` a second, or as many as
     there are, and merges `sketch` (a set of distinct things seen) into the day's. It returns the tokens taken,
     the milliseconds until the next one, and the merged sketch. Tokens are debited when taken and never given
-    back by it: it can admit too few, never too many. `give_back` returns tokens that were not used.
+    back by it: it can admit too few, never too many. `give_back` returns tokens that were not used. Both raise
+    `Unreachable` when the limiter is down.
     """
 
     def take(
@@ -273,7 +269,10 @@ class FilterObjects(Protocol):
 
 
 class PeerFilters(Protocol):
-    """Tests of single positions in what `PeerHead` names; objects are immutable, so a container keeps them."""
+    """Tests of positions in what a `PeerHead` names: whether all of them are set in base ∪ deltas.
+
+    A base of size 0 has no position set. Objects are immutable, so a container keeps what it has read.
+    """
 
     def may_hold(self, head: PeerHead, positions: Sequence[int]) -> bool: ...
 

@@ -6,6 +6,7 @@ condition fails, nothing is written and `Stale` names the write, so the service 
 """
 
 import dataclasses
+from typing import Literal
 
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Change
@@ -13,6 +14,7 @@ from chalicelib.services.provider.state import (
     Event,
     LimitKey,
     OutboxEntry,
+    OutboxId,
     PairKey,
     StoredRecords,
     Verification,
@@ -72,9 +74,14 @@ class MoveVerification:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TakeAttempt:
-    """Spend one attempt of a verification, if it is pending, not expired, and has one left."""
+    """Spend one attempt of a verification, if it is pending, not expired, and has one left.
+
+    `right` is how the attempt came out: the same write then makes the verification matched. Nobody learns the
+    outcome of an attempt whose write did not happen.
+    """
 
     verification_id: VerificationId
+    right: bool
     now: int
 
 
@@ -99,10 +106,11 @@ class CountUp:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CountDown:
-    """Take one from a counter that is above zero; a counter that has gone meanwhile stays gone."""
+class CheckBelow:
+    """Change nothing, but only if the counter is below `at_most`."""
 
     limit: LimitKey
+    at_most: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,6 +138,23 @@ class SpendProof:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RecordDelivery:
+    """Note how far a verification's message has come; the latest send's word stands."""
+
+    verification_id: VerificationId
+    delivery: Literal["sent", "failed"]
+    now: int
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DropOutbox:
+    """Remove an outbox entry whose work is done; one that has gone is gone."""
+
+    outbox_id: OutboxId
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class AddEvent:
     """Add an event to its provider's history; its id is new."""
 
@@ -151,10 +176,12 @@ Write = (
     | TakeAttempt
     | SendAgain
     | CountUp
-    | CountDown
+    | CheckBelow
     | ClearDelay
     | RecordProof
     | SpendProof
+    | RecordDelivery
+    | DropOutbox
     | AddEvent
     | AddOutbox
 )
