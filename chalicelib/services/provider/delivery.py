@@ -7,6 +7,7 @@ entry that has gone is finished, and one that was taken comes back when its leas
 """
 
 import dataclasses
+from typing import Literal
 
 import msgspec
 
@@ -113,7 +114,9 @@ class Delivery:
         status, outcome = self._post(endpoint.url, event, secrets)
         delivered = status is not None and 200 <= status < 300
         again_at = None if delivered or status == 410 else standard.next_attempt(entry.created_at, entry.attempts)
-        state = "delivered" if delivered else ("failed" if again_at is None else "pending")
+        state: Literal["delivered", "failed", "pending"] = "delivered" if delivered else "pending"
+        if again_at is None and not delivered:
+            state = "failed"
         self.events.record(event, state, now, outcome)
         self._note_health(stored.value, delivered=delivered, gone=status == 410, outcome=outcome)
         return again_at
@@ -165,4 +168,4 @@ def _healthier(endpoint: WebhookEndpoint, now: int, *, delivered: bool, gone: bo
         recent = endpoint.last_success_at is not None and now - endpoint.last_success_at < HEALTH_GRAIN
         return endpoint if recent else dataclasses.replace(endpoint, last_success_at=now)
     state = "disabled" if gone else endpoint.state
-    return dataclasses.replace(endpoint, state=state, last_failure_at=now, last_failure=outcome)  # type: ignore[arg-type]
+    return dataclasses.replace(endpoint, state=state, last_failure_at=now, last_failure=outcome)
