@@ -32,8 +32,9 @@ def work_off(event: Any, queue: str, do: Callable[[dict[str, Any]], None]) -> No
             do(json.loads(record["body"]))
         except Exception as error:  # noqa: BLE001 (one bad message must not stop the others)
             failed += 1
+            # An exception's message may quote a value; its type and place never do.
             where = traceback.format_tb(error.__traceback__)
-            log.error("message failed", queue=queue, error=type(error).__name__, where=where)
+            log.error("message failed", queue=queue, error=type(error).__name__, where=where)  # noqa: TRY400
         else:
             wiring.queues().delete(queue, record["receiptHandle"])
     if failed:
