@@ -106,9 +106,9 @@ class Records:
         raise NotFound("there is no such mapping")
 
     @property
-    def newest_stamp(self) -> int:
-        """The highest stamp any new one must exceed."""
-        return max([self.floor, *(record.stamp for record in self.all)])
+    def stamps(self) -> tuple[int, ...]:
+        """The moments that a new stamp must exceed."""
+        return (self.floor, *(record.stamp for record in self.all))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def stamp(now: int, records: Records, seen: Iterable[int] = ()) -> int:
 
     A peer's stamp that is too far ahead to be believed is not climbed over, or one bad clock would move all.
     """
-    believed = [moment for moment in (records.newest_stamp, *seen) if moment <= now + AHEAD]
+    believed = [moment for moment in (*records.stamps, *seen) if moment <= now + AHEAD]
     return max([now, *(moment + 1 for moment in believed)])
 
 

@@ -108,6 +108,7 @@ def test_there_are_example_mobiles_of_over_two_hundred_regions() -> None:
         "tel:+4930123456 (office)",
         "tel:+44 (0)20 7946 0018",
         "tel:+44 ( 0 )20 7946 0018",
+        "tel:+39 (0)6 1234 5678",
         "tel:+44020 7946 0018",
         "tel:+49 0 30 123456",
         "tel:030 123456",
