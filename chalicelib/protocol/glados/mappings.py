@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal, NewType
 
-from chalicelib.errors import NotFound, TooManyMappings
+from chalicelib.errors import Gone, NotFound, TooManyMappings
 from chalicelib.protocol.glados.timestamps import DAY, MINUTE
 
 MappingId = NewType("MappingId", str)
@@ -249,6 +249,9 @@ def restore(records: Records, tombstone: Mapping, now: int, seen: Iterable[int] 
     The proof that the user wants it is a fresh verification, which has usually made a new record of the same
     provider; that record gives way, because one provider has one record for an SII.
     """
+    kept = _without_expired(records.all, now)
+    if tombstone not in kept:
+        raise Gone("the tombstone has ended")
     own = records.of(tombstone.provider.provider_id)
     if own is None and len(records.active) >= MOST_ACTIVE:
         raise TooManyMappings(f"the identifier has {MOST_ACTIVE} mappings already")
@@ -259,7 +262,7 @@ def restore(records: Records, tombstone: Mapping, now: int, seen: Iterable[int] 
         preferred_at=stamp(now, records, seen),
         sequence=tombstone.sequence + 1,
     )
-    kept = _replaced(_without_expired(records.all, now), tombstone, back)
+    kept = _replaced(kept, tombstone, back)
     notices: tuple[Notice, ...] = (_notice("mapping.restored", back, back.provider),)
     if own is not None:
         ended, ending = _end(own, "superseded", back.provider, now)
