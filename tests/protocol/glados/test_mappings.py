@@ -6,7 +6,7 @@ import random
 from typing import Literal, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import Gone, NotFound, TooManyMappings
@@ -307,6 +307,7 @@ def outcome(known: Records) -> tuple[int, set[tuple[MappingId, str, int | None]]
 MOMENTS = st.integers(NOW - 3, NOW + 3)  # Few enough to meet.
 
 
+@settings(max_examples=500)
 @given(
     st.lists(st.tuples(MOMENTS, st.none() | MOMENTS), min_size=1, max_size=4),
     st.lists(st.builds(Heard, st.sampled_from(["prefer", "replace"]), MOMENTS), min_size=1, max_size=4),
