@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import boto3
+import botocore.session
 
 from infra.local.supervisor import Child, Supervisor
 
@@ -25,6 +25,7 @@ class Emulator:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.child = child
+        self._session = botocore.session.get_session()
 
     @classmethod
     def start(cls, supervisor: Supervisor) -> Self:
@@ -67,8 +68,8 @@ class Emulator:
         }
 
     def client(self, service: str, region: str) -> Any:
-        """Return a boto3 client of a service in `region`."""
-        return boto3.client(
+        """Return an AWS client of a service in `region`, which the caller closes."""
+        return self._session.create_client(
             service,
             region_name=region,
             endpoint_url=self.url,

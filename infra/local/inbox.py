@@ -65,7 +65,7 @@ class Inbox:
         name = path.split("/")[1]
         if request.method != "POST" or not _NAME.fullmatch(name):
             return 404, None
-        delivery = {
+        delivery: dict[str, object] = {
             "headers": {field: ", ".join(values) for field, values in request.headers.items()},
             "body": request.body.decode("utf-8", "replace"),
             "at": _moment(time.time()),

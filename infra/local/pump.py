@@ -9,6 +9,7 @@ import datetime
 import logging
 import os
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -68,10 +69,10 @@ class Pump:
     def stop(self, seconds: float = 10.0) -> None:
         """Invoke nothing more; functions that are running get some time to return."""
         self._stopping.set()
-        deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+        deadline = time.monotonic() + seconds
         for thread in self._threads:
-            remaining = deadline - datetime.datetime.now(datetime.UTC)
-            thread.join(max(0.0, remaining.total_seconds()))
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
         self._sqs.close()
 
     def _drain(self, name: str, function: Function, queue: str, batch_size: int) -> None:

@@ -1,5 +1,7 @@
 """An application with one of everything that the local run must serve, for the tests beside it."""
 
+# mypy: disable-error-code="untyped-decorator"
+
 import os
 import threading
 from typing import Any
@@ -100,7 +102,7 @@ app.register_blueprint(blueprint, url_prefix="/blue")
 def work(event: Any) -> None:
     received.append([record.body for record in event])
     if refuse_messages.is_set():
-        raise RuntimeError("told to refuse")
+        raise RuntimeError("refused: " + received[-1][0])
 
 
 @app.schedule("rate(1 minute)")
