@@ -79,7 +79,7 @@ class Gateway:
         listener.start()
 
     def stop(self) -> None:
-        """Stop listening and end the connections; requests in flight are cut off after a few seconds."""
+        """Stop listening; requests in flight are still answered if that takes a few seconds only."""
         self._stopping.set()
         for listener in self._listeners:
             listener.stop()
@@ -135,7 +135,7 @@ class Gateway:
         context = LambdaContext(self._function_name, self._limits.integration_seconds, request_id)
         try:
             response = self._app(event, context)
-        except Exception as error:  # noqa: BLE001 - whatever a function raises, its caller gets one answer
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever ends a function, its caller is answered
             logger.error("%s raised %s", self._function_name, where(error))  # noqa: TRY400 - see `where`
             return route, _problem(GatewayProblem.INTERNAL_ERROR, request_id)
         try:

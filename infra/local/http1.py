@@ -46,12 +46,14 @@ class ConnectionEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a client may be silent between requests, and take for each part of one, in seconds."""
+    """How long a client may be silent, and take for each part of a request, in seconds.
+
+    `idle` bounds both the wait for a next request and the wait for a client to take an answer.
+    """
 
     idle: float = 60.0
     headers: float = 10.0
     body: float = 30.0
-    write: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Connection:
         self._timeouts = timeouts
         self._buffer = b""
         self._deadline = 0.0
+        self._timeout: float | None = None
 
     def read_request(self) -> Request:
         """Wait for the next request, or raise `RequestRefused` or `ConnectionEnded`."""
@@ -105,7 +108,7 @@ class Connection:
 
     def _read_section(self) -> bytes:
         if not self._buffer:
-            self._socket.settimeout(self._timeouts.idle)
+            self._wait_at_most(self._timeouts.idle)
             try:
                 self._buffer = self._socket.recv(RECEIVE_BYTES)
             except OSError as error:  # Silence, a reset, or a certificate refused after the handshake.
@@ -198,7 +201,7 @@ class Connection:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise RequestRefused(GatewayProblem.REQUEST_TIMEOUT)
-        self._socket.settimeout(remaining)
+        self._wait_at_most(remaining)
         try:
             received = self._socket.recv(RECEIVE_BYTES)
         except TimeoutError as error:
@@ -231,10 +234,16 @@ class Connection:
 
     def _send(self, message: bytes) -> None:
         try:
-            self._socket.settimeout(self._timeouts.write)
+            self._wait_at_most(self._timeouts.idle)
             self._socket.sendall(message)
         except OSError as error:
             raise ConnectionEnded from error
+
+    def _wait_at_most(self, seconds: float) -> None:
+        """Bound the next operation; setting a timeout costs a system call, so only a new one is set."""
+        if seconds != self._timeout:
+            self._socket.settimeout(seconds)
+            self._timeout = seconds
 
     def drain(self, limit: int = 32 * 1024 * 1024, seconds: float = 2.0) -> None:
         """Read what the client is still sending, so that closing does not destroy the answer on its way.
@@ -246,7 +255,7 @@ class Connection:
             deadline = time.monotonic() + seconds
             self._socket.shutdown(socket.SHUT_WR)
             while limit > 0 and (remaining := deadline - time.monotonic()) > 0:
-                self._socket.settimeout(remaining)
+                self._wait_at_most(remaining)
                 received = self._socket.recv(RECEIVE_BYTES)
                 if not received:
                     return

@@ -59,15 +59,15 @@ class Listener:
         self._acceptor.start()
 
     def stop(self, seconds: float = 5.0) -> None:
-        """Accept no more, break the connections that are open, and wait a little for their threads."""
+        """Accept and read no more; what is being answered gets some time to be written."""
         self._stopping.set()
-        _hang_up(self._socket)  # Wakes the acceptor.
+        _shut(self._socket, socket.SHUT_RDWR)  # Wakes the acceptor.
         self._acceptor.join(seconds)
         self._socket.close()
         with self._lock:
             still_open = dict(self._open)
         for sock in still_open.values():
-            _hang_up(sock)
+            _shut(sock, socket.SHUT_RD)  # Whoever waits for a request sees the end of the connection.
         deadline = time.monotonic() + seconds
         for thread in still_open:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -111,7 +111,7 @@ class Listener:
         return secured
 
 
-def _hang_up(sock: socket.socket) -> None:
-    """Wake whoever reads from or writes to `sock`, without touching the TLS state that thread is using."""
+def _shut(sock: socket.socket, how: int) -> None:
+    """Shut `sock` down from outside, without touching the TLS state that its own thread is using."""
     with contextlib.suppress(OSError):  # It may have ended by itself.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        socket.socket.shutdown(sock, how)

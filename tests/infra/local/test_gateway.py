@@ -4,12 +4,15 @@ import concurrent.futures
 import http.client
 import json
 import logging
+import socket
 import ssl
 from typing import Any
 
 import pytest
 
-from infra.local.authority import Authority, client_context
+from infra.local.authority import Authority, client_context, server_context
+from infra.local.gateway import Gateway
+from infra.local.listener import reserve_port
 from tests.infra.local import toy
 from tests.infra.local.conftest import Doors, problem
 
@@ -220,6 +223,34 @@ def test_an_integration_past_its_time_is_a_504_and_its_late_answer_is_dropped(do
     finally:
         toy.finish_slow.set()
         connection.close()
+
+
+def test_a_function_that_exits_is_answered_for(doors: Doors) -> None:
+    response, body = doors.call("GET", "/exit")
+    assert (response.status, problem(body)["type"]) == (500, "urn:glados:problem:internal-error")
+
+
+def test_a_request_in_flight_is_answered_before_the_gateway_stops(doors: Doors, authority: Authority) -> None:
+    gateway = Gateway(toy.app, "toy", access_log=lambda _: None)
+    sock = reserve_port()
+    port = sock.getsockname()[1]
+    gateway.listen(sock, server_context(authority.issue_server("short-lived"), client_ca=authority.cert))
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        toy.inside_slow.clear()
+        toy.finish_slow.clear()
+        first = pool.submit(call_with, doors.trusting(doors.alice), port, "/slow")
+        assert toy.inside_slow.wait(10)
+        idle = pool.submit(
+            doors.trusting(doors.alice).wrap_socket,
+            socket.create_connection(("127.0.0.1", port)),
+            server_hostname="127.0.0.1",
+        ).result()
+        stopping = pool.submit(gateway.stop)
+        assert idle.recv(1) == b""
+        toy.finish_slow.set()
+        assert first.result()[0] == 200
+        stopping.result()
+    idle.close()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 # mypy: disable-error-code="untyped-decorator"
 
-import os
+import sys
 import threading
 from typing import Any
 
 from chalice import Blueprint, Chalice, Response
 
 ignored = threading.Event()
+inside_slow = threading.Event()
 finish_slow = threading.Event()
 both_inside = threading.Barrier(2, timeout=10)
 received: list[list[str]] = []
@@ -51,6 +52,7 @@ def meet(name: str) -> Any:
 
 @app.route("/slow")
 def slow() -> Any:
+    inside_slow.set()
     finish_slow.wait(20)
     return {}
 
@@ -87,7 +89,7 @@ def split() -> Any:
 
 @app.route("/exit")
 def leave() -> Any:
-    os._exit(3)
+    sys.exit(3)
 
 
 @blueprint.route("/name")
@@ -95,10 +97,7 @@ def name() -> Any:
     return {"app": blueprint.current_app.app_name}
 
 
-app.register_blueprint(blueprint, url_prefix="/blue")
-
-
-@app.on_sqs_message(queue="toy-work", batch_size=10)
+@blueprint.on_sqs_message(queue="toy-work", batch_size=10)
 def work(event: Any) -> None:
     received.append([record.body for record in event])
     if refuse_messages.is_set():
@@ -113,3 +112,6 @@ def tick(event: Any) -> None:
     if tick_lasts.is_set():
         ignored.wait(0.2)
     ticks_inside[0] -= 1
+
+
+app.register_blueprint(blueprint, url_prefix="/blue")
