@@ -52,7 +52,7 @@ class Sii:
     @property
     def address(self) -> str:
         """The phone number in E.164 form, or the e-mail address: where a code goes."""
-        return self.uri.partition(":")[2]
+        return self.uri.partition(":")[2].replace("%25", "%")
 
     @property
     def channel(self) -> Channel:
@@ -109,7 +109,7 @@ def _canonical_address(text: str) -> str:
         raise InvalidIdentifier("a % is not followed by two hexadecimal digits", "sii")
     try:
         address = unquote_to_bytes(text).decode()
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise InvalidIdentifier("the e-mail address is not UTF-8", "sii") from error
     if any(character in _FORBIDDEN_IN_MAILTO or not character.isprintable() for character in address):
         raise InvalidIdentifier("a mailto: identifier is one plain address without ?, comma or semicolon", "sii")
@@ -119,8 +119,10 @@ def _canonical_address(text: str) -> str:
         # The library's message quotes the address, so only our own words leave here.
         raise InvalidIdentifier("the e-mail address is malformed or its domain cannot exist", "sii") from error
     local, _, _ = address.rpartition("@")
-    folded = "".join(letter.lower() if letter.isascii() else letter for letter in local)
-    return f"{unicodedata.normalize('NFC', folded)}@{valid.ascii_domain.lower()}"
+    # NFC comes first, because it makes ASCII letters of some others: KELVIN SIGN becomes K.
+    folded = "".join(letter.lower() if letter.isascii() else letter for letter in unicodedata.normalize("NFC", local))
+    # A % stays escaped, or whoever reads the canonical form would decode it once more, to another address.
+    return f"{folded.replace('%', '%25')}@{valid.ascii_domain.lower()}"
 
 
 def phone_region(sii: Sii) -> str:

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal, NewType
 
-from chalicelib.errors import NotFound, TooManyMappings
+from chalicelib.errors import Gone, NotFound, TooManyMappings
 from chalicelib.protocol.glados.timestamps import DAY, MINUTE
 
 MappingId = NewType("MappingId", str)
@@ -106,9 +106,9 @@ class Records:
         raise NotFound("there is no such mapping")
 
     @property
-    def newest_stamp(self) -> int:
-        """The highest stamp any new one must exceed."""
-        return max([self.floor, *(record.stamp for record in self.all)])
+    def stamps(self) -> tuple[int, ...]:
+        """The moments that a new stamp must exceed."""
+        return (self.floor, *(record.stamp for record in self.all))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def stamp(now: int, records: Records, seen: Iterable[int] = ()) -> int:
 
     A peer's stamp that is too far ahead to be believed is not climbed over, or one bad clock would move all.
     """
-    believed = [moment for moment in (records.newest_stamp, *seen) if moment <= now + AHEAD]
+    believed = [moment for moment in (*records.stamps, *seen) if moment <= now + AHEAD]
     return max([now, *(moment + 1 for moment in believed)])
 
 
@@ -249,6 +249,9 @@ def restore(records: Records, tombstone: Mapping, now: int, seen: Iterable[int] 
     The proof that the user wants it is a fresh verification, which has usually made a new record of the same
     provider; that record gives way, because one provider has one record for an SII.
     """
+    kept = _without_expired(records.all, now)
+    if tombstone not in kept:
+        raise Gone("the tombstone has ended")
     own = records.of(tombstone.provider.provider_id)
     if own is None and len(records.active) >= MOST_ACTIVE:
         raise TooManyMappings(f"the identifier has {MOST_ACTIVE} mappings already")
@@ -259,7 +262,7 @@ def restore(records: Records, tombstone: Mapping, now: int, seen: Iterable[int] 
         preferred_at=stamp(now, records, seen),
         sequence=tombstone.sequence + 1,
     )
-    kept = _replaced(_without_expired(records.all, now), tombstone, back)
+    kept = _replaced(kept, tombstone, back)
     notices: tuple[Notice, ...] = (_notice("mapping.restored", back, back.provider),)
     if own is not None:
         ended, ending = _end(own, "superseded", back.provider, now)

@@ -19,8 +19,8 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 def format_time(moment: int) -> str:
     """Write milliseconds since 1970 as `2026-01-31T23:59:59.123Z`."""
-    whole = _EPOCH + datetime.timedelta(milliseconds=moment)
-    return whole.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment % 1000:03d}Z"
+    exact = _EPOCH + datetime.timedelta(milliseconds=moment)
+    return exact.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def parse_time(text: str, field: str | None = None) -> int:

@@ -269,7 +269,10 @@ class FilterObjects(Protocol):
 
 
 class PeerFilters(Protocol):
-    """Tests of single positions in what `PeerHead` names; objects are immutable, so a container keeps them."""
+    """Tests of positions in what a `PeerHead` names: whether all of them are set in base ∪ deltas.
+
+    A base of size 0 has no position set. Objects are immutable, so a container keeps what it has read.
+    """
 
     def may_hold(self, head: PeerHead, positions: Sequence[int]) -> bool: ...
 

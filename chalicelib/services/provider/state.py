@@ -191,14 +191,14 @@ class Event:
     tries: tuple[tuple[int, str], ...] = ()
 
 
-OutboxKind = Literal["code", "event", "claim", "notify"]
+OutboxKind = Literal["code", "event", "claim"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """Something that must be sent, written in the transaction that caused it.
 
-    `ref` says what: a verification id, an event id, a claim's JSON, a subscription. It is sealed at rest.
+    `ref` says what: a verification id, an event id, a claim's JSON. It is sealed at rest.
     `attempts` counts the takings; `next_at` is when it is due.
     """
 
@@ -256,9 +256,10 @@ class StoredDelta:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FilterVersion:
-    """One version of our own filter. `raw` and `rice` are set when it is published.
+    """One version of our own filter. `raw`, `rice` and `manifest` (a JWS) are set when it is published.
 
-    `seq`, `at`, `bits_set` and `digest` are the head; `cut_at` is the moment after which deltas complete the base.
+    `seq`, `at`, `bits_set` and `digest` are what `head` (a JWS) says; `cut_at` is the moment after which deltas
+    complete the base. While it is building, `bits_set` counts the deltas alone.
     """
 
     version: int
@@ -274,6 +275,8 @@ class FilterVersion:
     raw: StoredObject | None = None
     rice: StoredObject | None = None
     deltas: tuple[StoredDelta, ...] = ()
+    manifest: str = ""
+    head: str = ""
     ends_at: int | None = None
 
 
