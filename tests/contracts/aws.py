@@ -4,6 +4,7 @@ The emulator is one process for the whole run, on a free loopback port, with the
 created in it; each `ports()` takes a stage of its own, so tests do not meet.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -19,10 +20,11 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
-from chalicelib.services.provider.ports import Clock
 from chalicelib.storage import clients
 from chalicelib.storage.accounts import AccountRows, AwsAccounts
 from chalicelib.storage.alarms import AwsAlarms
@@ -47,10 +49,11 @@ from chalicelib.storage.snapshots import AwsSnapshots
 from chalicelib.storage.store import AwsStore
 from chalicelib.storage.subscriptions import AwsSubscriptions
 from chalicelib.storage.trust_lists import AwsTrustLists
+from tests.fakes.clock import SettableClock
 
 STACK = Path(__file__).parents[2] / "infra" / "data-stack.json"
 READY_SECONDS = 30
-NEW_NAMES = {
+ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "eu-west-1",
     "AWS_ACCESS_KEY_ID": "000000000000",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -63,6 +66,7 @@ class AwsPorts:
     """One stage's adapters, an attribute for each port, and what they are made of."""
 
     stage: str
+    clock: SettableClock
     database: Database
     keys: DataKeys
     sealer: Sealer
@@ -87,8 +91,27 @@ class AwsPorts:
     rebuild_jobs: AwsRebuildJobs
     alarms: AwsAlarms
 
+    def lose_reply(self, port: str, method: str) -> None:
+        """Make the next call of a port's method take effect and lose its reply.
 
-def container(stage: str, clock: Clock) -> AwsPorts:
+        On the wire where the adapter uses our own clients, so that what it does about it is seen; pynamodb makes
+        clients of its own, and there the call itself raises when it is done.
+        """
+        adapter = getattr(self, port)
+        call = getattr(adapter, method)
+
+        def lossy(*args: Any, **named: Any) -> Any:
+            delattr(adapter, method)
+            if port in {"subscriptions", "rebuild_jobs"}:
+                call(*args, **named)
+                raise ReplyLost
+            lose_next_reply()
+            return call(*args, **named)
+
+        setattr(adapter, method, lossy)
+
+
+def container(stage: str, clock: SettableClock) -> AwsPorts:
     """Return the adapters as one more container would make them: nothing cached, the same stage."""
     database = Database(stage)
     keys = DataKeys(database, clock)
@@ -99,6 +122,7 @@ def container(stage: str, clock: Clock) -> AwsPorts:
     alarms = AwsAlarms(stage, clock)
     return AwsPorts(
         stage=stage,
+        clock=clock,
         database=database,
         keys=keys,
         sealer=sealer,
@@ -125,12 +149,35 @@ def container(stage: str, clock: Clock) -> AwsPorts:
     )
 
 
-def ports(clock: Clock) -> AwsPorts:
+def ports(clock: SettableClock | None = None) -> AwsPorts:
     """Return all adapters on a new stage of the emulator; skip the test where there is no emulator."""
     emulator()
     stage = f"t{uuid.uuid4().hex[:12]}"
     create_stack(stage)
-    return container(stage, clock)
+    return container(stage, clock or SettableClock())
+
+
+class ReplyLost(ConnectionError):
+    """What a call raises whose effect happened and whose answer did not arrive."""
+
+
+WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "PutObject", "DeleteObject"})
+
+
+def lose_next_reply() -> None:
+    """Lose the answer to this process's next write, on the wire, after it took effect."""
+
+    def lose(event_name: str, **_: object) -> None:
+        if event_name.rpartition(".")[2] in WRITES:
+            for service in ("dynamodb", "s3"):
+                client(service).meta.events.unregister("before-parse", lose)
+            raise ReadTimeoutError(endpoint_url="the emulator")
+
+    def client(service: str) -> Any:
+        return clients.client(service, 3 if service == "s3" else 1)
+
+    for service in ("dynamodb", "s3"):
+        client(service).meta.events.register("before-parse", lose)
 
 
 def create_stack(stage: str) -> None:
@@ -154,28 +201,11 @@ def emulator() -> str:
     """Start the emulator once for this process and return its URL; clients find it by botocore's environment."""
     if importlib.util.find_spec("ministack") is None:
         pytest.skip("ministack is not installed; the extra [local] has it")
-    running = _running()
-    url = next(running)
-    os.environ.update(NEW_NAMES, AWS_ENDPOINT_URL=url)
-    _stopped_at_exit.push(running)
+    running = contextlib.ExitStack()
+    url = running.enter_context(contextlib.contextmanager(_running)())
+    atexit.register(running.close)
+    os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=url)
     return url
-
-
-class _Stopped:
-    """Ends generators when the test run ends."""
-
-    def __init__(self) -> None:
-        self.running: list[Iterator[str]] = []
-
-    def push(self, running: Iterator[str]) -> None:
-        self.running.append(running)
-
-    def stop(self) -> None:
-        while self.running:
-            next(self.running.pop(), None)
-
-
-_stopped_at_exit = _Stopped()
 
 
 def _running() -> Iterator[str]:
@@ -188,7 +218,7 @@ def _running() -> Iterator[str]:
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "MINISTACK_REGION": NEW_NAMES["AWS_DEFAULT_REGION"],
+        "MINISTACK_REGION": ENVIRONMENT["AWS_DEFAULT_REGION"],
     }
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(
