@@ -30,11 +30,10 @@ class Config:
 
 def read(environment: Mapping[str, str] = os.environ) -> Config:
     """Return the settings, or raise `LookupError` naming the first that is missing."""
-    role = environment["GLADOS_ROLE"]
-    if role != "provider":
+    if (role := environment["GLADOS_ROLE"]) != "provider":
         raise LookupError(f"GLADOS_ROLE is {role!r}, and this project deploys: provider")
     return Config(
-        role=role,
+        role="provider",
         stage=environment["GLADOS_STAGE"],
         gp=environment["GLADOS_GP"],
         gp_name=environment.get("GLADOS_GP_NAME", environment["GLADOS_GP"]),

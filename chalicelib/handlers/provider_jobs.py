@@ -44,7 +44,7 @@ def work_off(event: Any, queue: str, do: Callable[[dict[str, Any]], None]) -> No
 @jobs.on_sqs_message(queue=wiring.queue_name("outbox"), batch_size=10, name="deliver")
 def deliver(event: Any) -> None:
     """Send what an outbox entry says."""
-    work_off(event, "outbox", lambda message: wiring.delivery().deliver(OutboxId(message["id"])))
+    work_off(event, "outbox", lambda message: wiring.delivery().deliver(OutboxId(message["outbox_id"])))
 
 
 @jobs.on_sqs_message(queue=wiring.queue_name("sequence"), batch_size=10, name="sequence")

@@ -45,11 +45,25 @@ class FederationTls:
         """Return the pool for where a peer redirects us: it shows nothing and trusts public authorities too."""
         return self._current()[2]
 
+    def authorities(self) -> str:
+        """Return the authorities (PEM) that sign the peers' certificates; empty for the public ones."""
+        return self._read().authorities
+
+    def store(self, *, certificate: str, private_key: str, authorities: str) -> None:
+        """Replace the secret; containers that run take it up within the hour."""
+        secret = FederationSecret(certificate, private_key, authorities)
+        clients.client("secretsmanager", 3).put_secret_value(
+            SecretId=self.secret_name, SecretString=msgspec.json.encode(secret).decode()
+        )
+
+    def _read(self) -> FederationSecret:
+        answer = clients.client("secretsmanager", 3).get_secret_value(SecretId=self.secret_name)
+        return msgspec.json.decode(answer["SecretString"], type=FederationSecret)
+
     def _current(self) -> tuple[int, urllib3.PoolManager, urllib3.PoolManager]:
         with self._lock:
             if self._pools is None or self.clock() - self._pools[0] >= RENEWED:
-                answer = clients.client("secretsmanager", 3).get_secret_value(SecretId=self.secret_name)
-                secret = msgspec.json.decode(answer["SecretString"], type=FederationSecret)
+                secret = self._read()
                 self._pools = (self.clock(), _pool(_identified(secret)), _pool(trusting(secret.authorities)))
             return self._pools
 
@@ -61,7 +75,10 @@ def _pool(context: ssl.SSLContext) -> urllib3.PoolManager:
 def _identified(secret: FederationSecret) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=secret.authorities)
+    if secret.authorities:
+        context.load_verify_locations(cadata=secret.authorities)
+    else:
+        context.load_default_certs()
     # OpenSSL takes a certificate from a file only. It exists for this moment, for this user.
     descriptor, path = tempfile.mkstemp(suffix=".pem")
     try:

@@ -7,7 +7,7 @@ from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Updat
 from chalicelib.storage.items import DUE_SHARDS, OUTBOX
 from chalicelib.storage.sealing import Sealer
 
-_KINDS: dict[str, OutboxKind] = {"code": "code", "event": "event", "claim": "claim", "notify": "notify"}
+_KINDS: dict[str, OutboxKind] = {"code": "code", "event": "event", "claim": "claim"}
 
 
 class AwsOutbox:
