@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ReadTimeoutError
+from botocore.httpsession import URLLib3Session
 
 from chalicelib.storage import clients
 from chalicelib.storage.accounts import AccountRows, AwsAccounts
@@ -166,18 +168,17 @@ WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems",
 
 def lose_next_reply() -> None:
     """Lose the answer to this process's next write, on the wire, after it took effect."""
+    listeners = [clients.client("dynamodb").meta.events, clients.client("s3", 3).meta.events]
 
-    def lose(event_name: str, **_: object) -> None:
-        if event_name.rpartition(".")[2] in WRITES:
-            for service in ("dynamodb", "s3"):
-                client(service).meta.events.unregister("before-parse", lose)
+    def lose(request: AWSPreparedRequest, event_name: str, **_: object) -> None:
+        if event_name.rpartition(".")[2] in WRITES and b"-keys" not in (request.body or b""):
+            for events in listeners:
+                events.unregister("before-send", lose)
+            URLLib3Session().send(request)
             raise ReadTimeoutError(endpoint_url="the emulator")
 
-    def client(service: str) -> Any:
-        return clients.client(service, 3 if service == "s3" else 1)
-
-    for service in ("dynamodb", "s3"):
-        client(service).meta.events.register("before-parse", lose)
+    for events in listeners:
+        events.register("before-send", lose)
 
 
 def create_stack(stage: str) -> None:
