@@ -41,7 +41,7 @@ from chalicelib.services.provider.writes import (
     Write,
 )
 from chalicelib.storage.datakeys import DataKeys
-from chalicelib.storage.dynamodb import Check, Delete, Item, Operation, Put, Update, blob, number, text
+from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text
 from chalicelib.storage.records import RecordRows
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
@@ -225,7 +225,11 @@ class Items:
 
     def _change_pair(self, write: SetLive | RecordProof | SpendProof) -> Update:
         """Pairs are kept as long as the verifications they name."""
-        kept: Item = {"verification": write.verification_id, "gone_at": gone_at(self.clock() + KEPT)}
+        kept: Item = {
+            "verification": write.verification_id,
+            "gone_at": gone_at(self.clock() + KEPT),
+            "schema": SCHEMA,
+        }
         key = self.pair_key(write.key)
         match write:
             case SetLive(before=None):
@@ -239,7 +243,7 @@ class Items:
             case SpendProof():
                 change, condition = "SET #proof_used = :used", "#proof = :verification AND #proof_used = :unused"
                 kept |= {"used": True, "unused": False}
-        return Update(VERIFY, key, change + ", #gone_at = :gone_at", condition, kept)
+        return Update(VERIFY, key, change + ", #gone_at = :gone_at, #schema = :schema", condition, kept)
 
     # --- limits
 
@@ -259,7 +263,7 @@ class Items:
                 return Update(
                     LIMIT,
                     key,
-                    "SET #next_at = :next_at, #gone_at = :gone_at ADD #count :one",
+                    "SET #next_at = :next_at, #gone_at = :gone_at, #schema = :schema ADD #count :one",
                     f"({_below(at_most)}) AND (attribute_not_exists(#next_at) OR #next_at <= :now)",
                     {
                         "one": 1,
@@ -267,6 +271,7 @@ class Items:
                         "now": now,
                         "next_at": next_at,
                         "gone_at": gone_at(limit.ends + DAY),
+                        "schema": SCHEMA,
                     },
                 )
             case CheckBelow(_, at_most):

@@ -69,6 +69,8 @@ class AwsPeerFilters:
         return all(position in added or self._in_base(head.base, position) for position in positions)
 
     def _in_base(self, base: StoredObject, position: int) -> bool:
+        if base.size == 0:
+            return False
         if base.size > self.largest:
             byte = self.objects.get_range(base.name, position >> 3, 1)
             return has_bit(byte, position & 7)
