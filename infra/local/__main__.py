@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from chalicelib.client import ApiProblem
 from infra.local.federation import Federation, NeverCame, running
 from infra.local.story import Story, StoryFailed
 from infra.local.supervisor import ChildDied, Stopped, Supervisor, sigterm_raises
@@ -37,7 +38,7 @@ def main() -> int:
         except (KeyboardInterrupt, Stopped):
             _say("stopped")
             return 0 if asked.serve or asked.serve_only else 130
-        except (StoryFailed, NeverCame, ChildDied, RuntimeError, TimeoutError) as error:
+        except (StoryFailed, ApiProblem, NeverCame, ChildDied, RuntimeError, TimeoutError) as error:
             _say(f"FAILED: {error}")
             return 1
 
