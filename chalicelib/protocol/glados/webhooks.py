@@ -25,8 +25,8 @@ ATTEMPTS = (
 
 PORTS = (443, 8443)
 
-# Beyond what `ipaddress` calls private: shared (CGNAT) space, translated and protocol-assignment ranges, and
-# the metadata address of EC2 over IPv6. The IPv4 metadata address is link-local.
+# Beyond what `ipaddress` calls private: shared (CGNAT) space, translated and protocol-assignment ranges, newer
+# documentation and retired site-local space, and the metadata address of EC2 over IPv6. That of IPv4 is link-local.
 _CLOSED = tuple(
     map(
         ipaddress.ip_network,
@@ -37,6 +37,8 @@ _CLOSED = tuple(
             "64:ff9b:1::/48",
             "2001::/32",
             "2002::/16",
+            "3fff::/20",
+            "fec0::/10",
             "fd00:ec2::254/128",
         ),
     )

@@ -168,6 +168,20 @@ def test_padding_of_a_whole_byte_is_refused() -> None:
         decode(resealed(longer))
 
 
+def test_bytes_behind_the_last_block_are_refused() -> None:
+    data = encode(8, [100])
+    with pytest.raises(DecodeError):
+        decode(resealed(data[:-32] + b"\x00" + bytes(32)))
+
+
+def test_a_block_that_ends_within_a_gap_is_refused() -> None:
+    """One position below 2^12 is a zero-bit and eleven low bits: a block of one byte has room for seven of them."""
+    whole = encode(12, [100])
+    cut = whole[:16] + (1).to_bytes(4, "big") + b"\x05" + bytes(32)
+    with pytest.raises(DecodeError):
+        decode(resealed(cut))
+
+
 @pytest.mark.parametrize(("n", "positions"), [(8, [256]), (8, [-1]), (8, [-1, 5]), (2, [1]), (LARGEST_N + 1, [])])
 def test_what_no_reader_would_take_is_not_written(n: int, positions: list[int]) -> None:
     with pytest.raises(ValueError, match="filter"):
