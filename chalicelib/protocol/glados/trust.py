@@ -18,8 +18,8 @@ from chalicelib.protocol.glados.federation_api import Count, read_signed
 from chalicelib.protocol.glados.signed import Typ, VerifyingKeys, read_jwk, verify
 from chalicelib.protocol.glados.webhooks import is_plain, origin_of
 
-GpId = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
-Thumbprint = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+GpId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}(?!\n)$")]
+Thumbprint = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}(?!\n)$")]
 
 
 class PeerLimits(Body, frozen=True, kw_only=True):
