@@ -97,7 +97,8 @@ def test_a_list_that_somebody_else_signed_is_refused() -> None:
         [peer(more=1)],
         [peer(f"p{number}") for number in range(251)],
     ],
-    ids=["twice", "its reader", "one certificate", "upper case", "empty", "hyphen", "long", "two lines", "a line more", "no origin", "plain http",
+    ids=["twice", "its reader", "one certificate", "upper case", "empty", "hyphen", "long", "two lines", "a line more",
+         "no origin", "plain http",
          "credentials", "no scheme", "malformed", "no certificate", "short", "not base64url", "no key", "unknown use",
          "too many keys", "direction", "no burst", "unknown field", "too many peers"],
 )  # fmt: skip
