@@ -267,9 +267,7 @@ def delivery() -> Delivery:
     sender = HttpsWebhookSender(exempt, federation_secret().authorities() if exempt else None)
     claims = ClaimSender(peer_client(), trust_lists(), keyring(), alarms(), clock(), config().gp)
     outbox = AwsOutbox(database(), sealer())
-    return Delivery(
-        outbox, store(), accounts(), events(), verifications(), sender, claims, hints(), alarms(), clock()
-    )
+    return Delivery(outbox, store(), accounts(), events(), verifications(), sender, claims, hints(), alarms(), clock())
 
 
 @functools.cache

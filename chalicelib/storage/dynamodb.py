@@ -286,7 +286,7 @@ class Database:
             request["UpdateExpression"] = change
         if operation.condition:
             request["ConditionExpression"] = operation.condition
-        names = _names(change + operation.condition)
+        names = _names(f"{change} {operation.condition}")
         if names:
             request["ExpressionAttributeNames"] = names
         if operation.values:
