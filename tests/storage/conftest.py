@@ -1,9 +1,9 @@
 import pytest
 
-from tests.contracts.aws import AwsPorts, ports
+from tests.contracts.aws import AwsPorts, new_stage
 
 
 @pytest.fixture
 def aws() -> AwsPorts:
     """All adapters on a stage of their own."""
-    return ports()
+    return new_stage()
