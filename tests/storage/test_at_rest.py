@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 from chalicelib.storage import clients
-from tests.contracts.aws import AwsPorts
+from tests.contracts.aws import STACK, AwsPorts
 from tests.storage.journey import CODE, PHONE, SECRET, USER, live, map_user
 
 PERSONAL = [PHONE.uri, PHONE.address, PHONE.address[1:], USER, "bob-of-beta", CODE, SECRET.decode()]
@@ -19,9 +20,9 @@ TABLES_ABOUT_PEOPLE = ["aps", "bucket", "events", "idem", "limit", "log", "outbo
 def rows(aws: AwsPorts) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every row of every table of the stage, as DynamoDB holds it."""
     client = clients.client("dynamodb")
-    names: list[str] = client.list_tables()["TableNames"]
-    for name in names:
-        if name.startswith(f"glados-{aws.stage}-"):
+    for resource in json.loads(STACK.read_text())["Resources"].values():
+        if resource["Type"] == "AWS::DynamoDB::Table":
+            name = resource["Properties"]["TableName"]["Fn::Sub"].replace("${Stage}", aws.stage)
             for row in client.scan(TableName=name)["Items"]:
                 yield name.removeprefix(f"glados-{aws.stage}-"), row
 
