@@ -145,9 +145,8 @@ class Preferences:
             at=now,
             mapping_id=mapping.mapping_id,
             user_id=user_id,
-            sequence=mapping.sequence,
             by=mapping.provider,
-            state="delivered",
+            state="undeliverable",
         )
         self.store.commit(AddEvent(kept))
         return ChoiceAnswer(mapping=MappingAnswer.of(mapping, own=True), choice="keep", pending=[])
