@@ -9,6 +9,7 @@ from chalicelib.protocol.glados.timestamps import DAY, MINUTE
 from chalicelib.services.provider.ports import Store
 from chalicelib.services.provider.state import (
     Account,
+    Count,
     Event,
     EventId,
     LimitKey,
@@ -128,3 +129,9 @@ def register(store: Store, sii: Sii = ALICE, new: Mapping | None = None, now: in
     """Commit one more confirmed mapping of an identifier."""
     before = store.records(sii)
     store.commit(*writes_of(sii, before, change_of(before, new or mapping(), now), now))
+
+
+def counted(store: Store, limit: LimitKey) -> Count:
+    """Return a counter as it stands."""
+    _, _, (count,) = store.admission(VerificationId("none"), PairKey(ProviderId("alpha"), ALICE, "alice"), (limit,))
+    return count

@@ -14,9 +14,10 @@ from chalicelib.services.provider.state import Count, LimitKey, Pair, Verificati
 from chalicelib.services.provider.writes import (
     AddEvent,
     AddOutbox,
+    CheckBelow,
     ClearDelay,
-    CountDown,
     CountUp,
+    DropOutbox,
     MoveVerification,
     OpenVerification,
     RecordProof,
@@ -36,6 +37,7 @@ from tests.contracts.examples import (
     LIMIT,
     NOW,
     change_of,
+    counted,
     event,
     mapping,
     outbox_entry,
@@ -89,7 +91,7 @@ def test_a_commit_is_made_whole_or_not_at_all(store: Store) -> None:
     for place in (0, 2, len(rest)):
         assert refused(store, *rest[:place], repeat, *rest[place:]) == repeat
     assert store.records(ALICE) == before
-    assert store.count(LIMIT) == Count()
+    assert counted(store, LIMIT) == Count()
     assert store.verification(VerificationId("ver_2")) is None
     store.commit(*rest)
 
@@ -157,7 +159,7 @@ def test_a_commit_whose_reply_was_lost_took_effect_once(ports: Ports) -> None:
     told = race(committing(store, *writes))
     assert not isinstance(told[0], Stale)
     assert refused(store, *writes) == writes[0]
-    assert store.count(LIMIT).count == 1
+    assert counted(store, LIMIT).count == 1
     assert len(store.records(ALICE).records.all) == 1
     assert len(ports.pending_log.read()) == 1
 
@@ -224,7 +226,9 @@ def test_a_verifications_id_is_used_once(store: Store) -> None:
 
 def test_of_any_number_of_guesses_at_once_five_are_taken(store: Store) -> None:
     one = opened(store)
-    guesses = [committing(store, TakeAttempt(one.verification_id, NOW)) for _ in range(2 * MOST_ATTEMPTS)]
+    guesses = [
+        committing(store, TakeAttempt(one.verification_id, right=False, now=NOW)) for _ in range(2 * MOST_ATTEMPTS)
+    ]
     assert winners(race(*guesses), Stale) == MOST_ATTEMPTS
     assert found(store, one).attempts == MOST_ATTEMPTS
     assert found(store, one).attempts_left == 0
@@ -233,11 +237,11 @@ def test_of_any_number_of_guesses_at_once_five_are_taken(store: Store) -> None:
 @pytest.mark.parametrize("end", ["matched", "locked", "cancelled"])
 def test_a_verification_that_ended_takes_no_attempt_and_no_send(store: Store, end: str) -> None:
     one = opened(store)
-    attempt = TakeAttempt(one.verification_id, NOW)
+    attempt = TakeAttempt(one.verification_id, right=False, now=NOW)
     store.commit(attempt)
     match end:
         case "matched":
-            store.commit(MoveVerification(one.verification_id, "pending", "matched", NOW))
+            store.commit(TakeAttempt(one.verification_id, right=True, now=NOW))
         case "locked":
             store.commit(MoveVerification(one.verification_id, "pending", "locked", NOW))
         case "cancelled":
@@ -251,18 +255,18 @@ def test_a_verification_takes_attempts_and_sends_until_the_moment_it_expires(sto
     one = opened(store)
     last = one.expires_at - 1
     for late in (
-        TakeAttempt(one.verification_id, one.expires_at),
+        TakeAttempt(one.verification_id, right=False, now=one.expires_at),
         SendAgain(one.verification_id, 1, one.expires_at, one.expires_at),
     ):
         assert refused(store, late) == late
-    store.commit(TakeAttempt(one.verification_id, last))
+    store.commit(TakeAttempt(one.verification_id, right=False, now=last))
     store.commit(SendAgain(one.verification_id, 1, one.expires_at, last))
 
 
 def test_an_unknown_verification_takes_nothing(store: Store) -> None:
     unknown = VerificationId("ver_1")
     for write in (
-        TakeAttempt(unknown, NOW),
+        TakeAttempt(unknown, right=False, now=NOW),
         SendAgain(unknown, 1, NOW, NOW),
         MoveVerification(unknown, "pending", "cancelled", NOW),
     ):
@@ -274,17 +278,16 @@ def test_a_verification_moves_from_the_state_it_is_in(store: Store) -> None:
     one = opened(store)
     early = MoveVerification(one.verification_id, "matched", "confirmed", NOW)
     assert refused(store, early) == early
-    store.commit(TakeAttempt(one.verification_id, NOW))
-    match = MoveVerification(one.verification_id, "pending", "matched", NOW + 1)
+    match = TakeAttempt(one.verification_id, right=True, now=NOW + 1)
     store.commit(match)
     assert refused(store, match) == match
     assert (found(store, one).state, found(store, one).matched_at) == ("matched", NOW + 1)
+    assert found(store, one).attempts == 1
 
 
 def test_a_confirmed_verification_keeps_its_answer(store: Store) -> None:
     one = opened(store)
-    store.commit(TakeAttempt(one.verification_id, NOW))
-    store.commit(MoveVerification(one.verification_id, "pending", "matched", NOW + 1))
+    store.commit(TakeAttempt(one.verification_id, right=True, now=NOW + 1))
     store.commit(MoveVerification(one.verification_id, "matched", "confirmed", NOW + 2, b"\x00answer"))
     assert found(store, one).answer == b"\x00answer"
     assert found(store, one).matched_at == NOW + 1
@@ -292,9 +295,8 @@ def test_a_confirmed_verification_keeps_its_answer(store: Store) -> None:
 
 def test_of_two_ends_of_a_verification_one_comes(store: Store) -> None:
     one = opened(store)
-    store.commit(TakeAttempt(one.verification_id, NOW))
-    ends = [
-        MoveVerification(one.verification_id, "pending", "matched", NOW),
+    ends: list[Write] = [
+        TakeAttempt(one.verification_id, right=True, now=NOW),
         MoveVerification(one.verification_id, "pending", "locked", NOW),
         MoveVerification(one.verification_id, "pending", "cancelled", NOW),
     ]
@@ -310,7 +312,7 @@ def test_a_send_is_counted_by_whoever_saw_the_last_one(store: Store) -> None:
 
 def test_a_send_leaves_attempts_as_they_are(store: Store) -> None:
     one = opened(store)
-    store.commit(TakeAttempt(one.verification_id, NOW))
+    store.commit(TakeAttempt(one.verification_id, right=False, now=NOW))
     store.commit(SendAgain(one.verification_id, 1, NOW + MINUTE, NOW))
     assert found(store, one).attempts == 1
 
@@ -376,37 +378,37 @@ def test_where_nothing_was_proved_nothing_is_spent(store: Store) -> None:
 def test_a_counter_goes_to_its_limit_and_no_further(store: Store) -> None:
     counting = [committing(store, CountUp(LIMIT, 3, NOW)) for _ in range(8)]
     assert winners(race(*counting), Stale) == 3
-    assert store.count(LIMIT).count == 3
+    assert counted(store, LIMIT).count == 3
 
 
 def test_a_counter_waits_until_its_delay_is_over(store: Store) -> None:
     store.commit(CountUp(LIMIT, 5, NOW, next_at=NOW + MINUTE))
-    assert store.count(LIMIT) == Count(1, NOW + MINUTE)
+    assert counted(store, LIMIT) == Count(1, NOW + MINUTE)
     early = CountUp(LIMIT, 5, NOW + MINUTE - 1)
     assert refused(store, early) == early
     store.commit(CountUp(LIMIT, 5, NOW + MINUTE))
-    assert store.count(LIMIT).count == 2
+    assert counted(store, LIMIT).count == 2
 
 
 def test_an_ended_delay_leaves_the_count(store: Store) -> None:
     store.commit(CountUp(LIMIT, 5, NOW, next_at=NOW + MINUTE))
     store.commit(ClearDelay(LIMIT))
-    assert store.count(LIMIT).count == 1
+    assert counted(store, LIMIT).count == 1
     store.commit(CountUp(LIMIT, 5, NOW))
 
 
-def test_a_count_can_be_taken_back_down_to_zero(store: Store) -> None:
+def test_a_counter_can_be_checked_without_counting(store: Store) -> None:
+    check = CheckBelow(LIMIT, 1)
+    store.commit(check, OpenVerification(verification()))
+    assert counted(store, LIMIT) == Count()
     store.commit(CountUp(LIMIT, 1, NOW))
-    store.commit(CountDown(LIMIT))
-    assert store.count(LIMIT).count == 0
-    below = CountDown(LIMIT)
-    assert refused(store, below) == below
+    assert refused(store, check) == check
+    assert counted(store, LIMIT).count == 1
 
 
-@pytest.mark.parametrize("write", [CountDown(LIMIT), ClearDelay(LIMIT)], ids=["down", "clear"])
-def test_a_counter_that_has_gone_stays_gone_and_holds_up_nothing(store: Store, write: Write) -> None:
-    store.commit(write, OpenVerification(verification()))
-    assert store.count(LIMIT) == Count()
+def test_a_delay_that_has_gone_stays_gone_and_holds_up_nothing(store: Store) -> None:
+    store.commit(ClearDelay(LIMIT), OpenVerification(verification()))
+    assert counted(store, LIMIT) == Count()
     assert store.verification(verification().verification_id) is not None
     store.commit(CountUp(LIMIT, 1, NOW))
 
@@ -418,7 +420,7 @@ def test_counters_of_another_kind_value_or_window_are_others(store: Store) -> No
         LimitKey(LIMIT.kind, LIMIT.value, LIMIT.window - DAY, LIMIT.ends),
     ]
     store.commit(CountUp(LIMIT, 5, NOW))
-    assert [store.count(other).count for other in others] == [0, 0, 0]
+    assert [counted(store, other).count for other in others] == [0, 0, 0]
 
 
 # --- what is told and sent
@@ -428,7 +430,7 @@ def test_an_events_id_is_used_once(ports: Ports) -> None:
     ports.store.commit(AddEvent(event()))
     again = AddEvent(event())
     assert refused(ports.store, again, CountUp(LIMIT, 5, NOW)) == again
-    assert ports.store.count(LIMIT).count == 0
+    assert counted(ports.store, LIMIT).count == 0
 
 
 def test_an_outbox_entry_that_is_added_again_stays_as_it_is(ports: Ports) -> None:
@@ -436,7 +438,7 @@ def test_an_outbox_entry_that_is_added_again_stays_as_it_is(ports: Ports) -> Non
     taken = ports.outbox.take(outbox_entry().outbox_id, NOW, NOW + MINUTE)
     assert taken is not None
     ports.store.commit(AddOutbox(outbox_entry()), CountUp(LIMIT, 5, NOW))
-    assert ports.store.count(LIMIT).count == 1
+    assert counted(ports.store, LIMIT).count == 1
     assert ports.outbox.take(outbox_entry().outbox_id, NOW, NOW + MINUTE) is None
     again = ports.outbox.take(outbox_entry().outbox_id, NOW + MINUTE, NOW + 2 * MINUTE)
     assert again is not None
@@ -459,3 +461,10 @@ def test_a_large_change_is_one_commit(store: Store) -> None:
 
 def committing(store: Store, *writes: Write) -> Callable[[], None]:
     return lambda: store.commit(*writes)
+
+
+def test_an_entry_that_is_done_is_dropped_with_what_it_did(ports: Ports) -> None:
+    ports.store.commit(AddOutbox(outbox_entry()))
+    for _ in range(2):
+        ports.store.commit(DropOutbox(outbox_entry().outbox_id))
+    assert ports.outbox.take(outbox_entry().outbox_id, NOW, NOW + MINUTE) is None
