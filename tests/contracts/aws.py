@@ -1,7 +1,7 @@
 """Every real adapter on an emulator: the other side of the contracts that the fakes are held to.
 
 The emulator is one process for the whole run, on a free loopback port, with the stack of `infra/data-stack.json`
-created in it; each `new_stage()` takes a stage of its own, so tests do not meet.
+created in it; each `ports()` takes a stage of its own, so tests do not meet.
 """
 
 import atexit
@@ -151,13 +151,7 @@ def container(stage: str, clock: SettableClock) -> AwsPorts:
     )
 
 
-@contextlib.contextmanager
-def ports() -> Iterator[AwsPorts]:
-    """Yield all adapters on empty tables."""
-    yield new_stage()
-
-
-def new_stage(clock: SettableClock | None = None) -> AwsPorts:
+def ports(clock: SettableClock | None = None) -> AwsPorts:
     """Return all adapters on a new stage of the emulator; skip the test where there is no emulator."""
     emulator()
     stage = f"t{uuid.uuid4().hex[:12]}"
