@@ -1,0 +1,310 @@
+"""What production would let pass and the fakes do not: each rule that they hold their callers to."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chalicelib.protocol.glados.mappings import Change, Records, choose, remove
+from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.services.provider.state import (
+    FilterVersion,
+    Heads,
+    OutboxId,
+    PairKey,
+    Pointer,
+    StoredRecords,
+    VerificationId,
+    VerificationState,
+    Versioned,
+)
+from chalicelib.services.provider.writes import (
+    AddEvent,
+    AddOutbox,
+    CountUp,
+    MoveVerification,
+    OpenVerification,
+    RecordProof,
+    ReplaceRecords,
+    SetLive,
+    SpendProof,
+    TakeAttempt,
+    Write,
+)
+from tests.contracts.examples import (
+    ALICE,
+    ALPHA,
+    BETA,
+    LIMIT,
+    NOW,
+    account,
+    change_of,
+    event,
+    mapping,
+    outbox_entry,
+    pair_of,
+    register,
+    verification,
+    writes_of,
+)
+from tests.contracts.filters import building, peer_head, staged_delta
+from tests.fakes.faults import Misuse
+from tests.fakes.store import EDGES
+from tests.fakes.world import World
+
+ONE = verification()
+
+
+@pytest.fixture
+def world() -> World:
+    return World(gp="eu")
+
+
+# --- the store
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [],
+        [CountUp(LIMIT, 5, NOW), CountUp(LIMIT, 5, NOW)],
+        [OpenVerification(ONE), TakeAttempt(ONE.verification_id, NOW)],
+        [AddOutbox(outbox_entry(str(number))) for number in range(101)],
+        [OpenVerification(dataclasses.replace(ONE, attempts=1))],
+        [OpenVerification(dataclasses.replace(ONE, state="matched"))],
+        [OpenVerification(dataclasses.replace(ONE, expires_at=NOW))],
+        [SetLive(pair_of(ONE), ONE.verification_id, None)],
+        [OpenVerification(ONE), SetLive(dataclasses.replace(pair_of(ONE), user_id="bob"), ONE.verification_id, None)],
+        [RecordProof(pair_of(ONE), VerificationId("unknown"), NOW)],
+        [CountUp(LIMIT, 5, LIMIT.ends)],
+        [AddEvent(dataclasses.replace(event(), tries=((NOW, "200"),)))],
+        [AddEvent(dataclasses.replace(event(), sequence=1, mapping_id="map_1"))],
+        [AddOutbox(dataclasses.replace(outbox_entry(), attempts=1))],
+    ],
+    ids=["nothing", "one row twice", "one row by two kinds", "too many items", "attempts", "state", "no life",
+         "live unknown", "live of another", "proof of nothing", "outside the window", "tried", "no notice", "taken"],
+)  # fmt: skip
+def test_a_commit_that_no_service_should_make_fails_the_test(world: World, writes: list[Write]) -> None:
+    with pytest.raises(Misuse):
+        world.store.commit(*writes)
+
+
+STATES: tuple[VerificationState, ...] = ("pending", "matched", "confirmed", "locked", "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(one, other) for one in STATES for other in STATES if (one, other) not in EDGES]
+)
+def test_a_verification_goes_no_way_that_does_not_exist(
+    world: World, before: VerificationState, after: VerificationState
+) -> None:
+    world.store.commit(OpenVerification(ONE))
+    with pytest.raises(Misuse):
+        world.store.commit(MoveVerification(ONE.verification_id, before, after, NOW))
+
+
+def test_no_code_matches_before_an_attempt_was_paid_for(world: World) -> None:
+    world.store.commit(OpenVerification(ONE))
+    with pytest.raises(Misuse):
+        world.store.commit(MoveVerification(ONE.verification_id, "pending", "matched", NOW))
+
+
+def test_a_wrong_code_has_no_answer_to_keep(world: World) -> None:
+    world.store.commit(OpenVerification(ONE))
+    with pytest.raises(Misuse):
+        world.store.commit(MoveVerification(ONE.verification_id, "pending", "cancelled", NOW, b"answer"))
+
+
+def test_a_spent_proof_is_never_recorded_again(world: World) -> None:
+    key: PairKey = pair_of(ONE)
+    world.store.commit(OpenVerification(ONE), RecordProof(key, ONE.verification_id, NOW))
+    world.store.commit(SpendProof(key, ONE.verification_id))
+    with pytest.raises(Misuse):
+        world.store.commit(RecordProof(key, ONE.verification_id, NOW + 1))
+
+
+def test_one_outbox_id_does_not_stand_for_two_things(world: World) -> None:
+    world.store.commit(AddOutbox(outbox_entry()))
+    with pytest.raises(Misuse):
+        world.store.commit(AddOutbox(dataclasses.replace(outbox_entry(), ref="another")))
+
+
+Spoil = Callable[[StoredRecords, Change], ReplaceRecords]
+
+
+def replacing(before: StoredRecords, change: Change, **more: Any) -> ReplaceRecords:
+    return ReplaceRecords(ALICE, before, dataclasses.replace(change, **more), NOW)
+
+
+def first(change: Change, **more: Any) -> Records:
+    """Return a change's records with the first of them altered."""
+    one, *others = change.records.all
+    return Records((dataclasses.replace(one, **more), *others), change.records.floor)
+
+
+SPOILED: dict[str, Spoil] = {
+    "forged token": lambda before, change: replacing(StoredRecords(before.records, None), change),
+    "forged records": lambda before, change: replacing(StoredRecords(Records(floor=1), before.token), change),
+    "vanished": lambda before, change: replacing(before, change, records=Records(change.records.all[1:])),
+    "falling floor": lambda before, change: replacing(before, change, records=Records(change.records.all, -1)),
+    "another user": lambda before, change: replacing(before, change, records=first(change, user_id="bob")),
+    "another date": lambda before, change: replacing(before, change, records=first(change, registered_at=1)),
+    "an end while active": lambda before, change: replacing(before, change, records=first(change, ended_at=NOW)),
+    "two of one provider": lambda before, change: replacing(before, change, records=first(change, provider=BETA)),
+    "two with one id": lambda before, change: replacing(
+        before, change, records=Records((*change.records.all, change.records.all[0]))
+    ),
+    "wrong count": lambda before, change: replacing(before, change, users=()),
+    "wrong appearance": lambda before, change: replacing(before, change, appears=True),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_records_that_no_legal_change_makes_fail_the_test(world: World, spoil: Spoil) -> None:
+    register(world.store)
+    before = world.store.records(ALICE)
+    change = change_of(before, mapping(BETA))
+    with pytest.raises(Misuse):
+        world.store.commit(spoil(before, change))
+    world.store.commit(ReplaceRecords(ALICE, before, change, NOW))
+
+
+def test_a_notice_without_its_event_fails_the_test(world: World) -> None:
+    register(world.store)
+    before = world.store.records(ALICE)
+    writes = writes_of(ALICE, before, remove(before.records, before.records.all[0], NOW))
+    with pytest.raises(Misuse):
+        world.store.commit(writes[0])
+    world.store.commit(*writes)
+
+
+def test_a_mappings_events_are_numbered_upwards_even_over_its_tombstone(world: World) -> None:
+    register(world.store)
+    register(world.store, new=mapping(BETA))
+    for turn in range(2):
+        before = world.store.records(ALICE)
+        chosen = before.records.of(("beta", "alpha")[turn])
+        assert chosen is not None
+        world.store.commit(*writes_of(ALICE, before, choose(before.records, chosen, "prefer", NOW + turn)))
+    repeated = [row for row in world.tables.events.values() if row.mapping_id == mapping(ALPHA).mapping_id]
+    again = dataclasses.replace(repeated[0], event_id=event(1).event_id)
+    before = world.store.records(ALICE)
+    with pytest.raises(Misuse):
+        world.store.commit(AddEvent(again))
+
+
+# --- compare-and-swap rows
+
+
+def version(**more: Any) -> FilterVersion:
+    return dataclasses.replace(building(), **more)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        (version(state="retiring"),),
+        (version(seq=2, at=NOW + 1),),
+        (version(seq=1),),
+        (version(cut_at=NOW + 1),),
+        (version(), version(version=2)),
+        (version(raw=peer_head().base),),
+        (version(version=0),),
+    ],
+    ids=["leaps", "skips", "stands still", "moves its cut", "two building", "names nothing", "an old version"],
+)
+def test_a_pointer_that_leads_readers_astray_fails_the_test(world: World, after: tuple[FilterVersion, ...]) -> None:
+    world.filter_pointer.replace(world.filter_pointer.load(), Pointer((version(),)))
+    with pytest.raises(Misuse):
+        world.filter_pointer.replace(world.filter_pointer.load(), Pointer(after))
+
+
+def test_deltas_with_a_gap_fail_the_test(world: World) -> None:
+    deltas = [staged_delta(world.filter_objects, seq, seq) for seq in (1, 2, 3)]
+    states = [version(seq=seq, at=NOW + seq, deltas=tuple(deltas[:seq])) for seq in range(3)]
+    for state in states:
+        world.filter_pointer.replace(world.filter_pointer.load(), Pointer((state,)))
+    gap = version(seq=3, at=NOW + 3, deltas=(deltas[0], deltas[2]))
+    short = version(seq=3, at=NOW + 3, deltas=tuple(deltas[:2]))
+    for broken in (gap, short):
+        with pytest.raises(Misuse):
+            world.filter_pointer.replace(world.filter_pointer.load(), Pointer((broken,)))
+    world.filter_pointer.replace(
+        world.filter_pointer.load(), Pointer((version(seq=3, at=NOW + 3, deltas=tuple(deltas)),))
+    )
+
+
+def test_an_object_that_changes_fails_the_test_even_after_it_was_deleted(world: World) -> None:
+    world.filter_objects.put("name", b"data")
+    world.filter_objects.delete("name")
+    with pytest.raises(Misuse):
+        world.filter_objects.put("name", b"other")
+
+
+@pytest.mark.parametrize("after", [peer_head(seq=4), peer_head(seq=9, version=0)], ids=["seq", "version"])
+def test_a_peers_head_that_goes_back_fails_the_test(world: World, after: Any) -> None:
+    world.peer_heads.replace(world.peer_heads.load(), Heads((peer_head(seq=5),)))
+    with pytest.raises(Misuse):
+        world.peer_heads.replace(world.peer_heads.load(), Heads((after,)))
+
+
+def test_a_token_that_no_read_gave_out_fails_the_test(world: World) -> None:
+    world.accounts.create(account())
+    with pytest.raises(Misuse):
+        world.filter_pointer.replace(Versioned(Pointer(), None), Pointer())
+    with pytest.raises(Misuse):
+        world.peer_heads.replace(Versioned(Heads(), None), Heads())
+    with pytest.raises(Misuse):
+        world.accounts.replace(Versioned(account(), None), account())
+
+
+# --- as stale as a port may be
+
+
+def test_what_may_be_a_minute_old_is(world: World) -> None:
+    world.accounts.create(account())
+    world.accounts.recent(account().provider_id)
+    loaded = world.accounts.load(account().provider_id)
+    assert loaded is not None
+    world.accounts.replace(loaded, dataclasses.replace(account(), status="suspended"))
+    world.clock.advance(MINUTE - 1)
+    old = world.accounts.recent(account().provider_id)
+    world.clock.advance(1)
+    new = world.accounts.recent(account().provider_id)
+    assert old is not None
+    assert new is not None
+    assert (old.status, new.status) == ("active", "suspended")
+
+
+def test_what_the_sweep_may_miss_it_misses(world: World) -> None:
+    world.store.commit(AddOutbox(outbox_entry()))
+    assert world.outbox.due(NOW + DAY, 10) == []
+    world.clock.advance(1_000)
+    assert world.outbox.due(NOW + DAY, 10) == [outbox_entry().outbox_id]
+
+
+# --- hints, alarms and answers
+
+
+def test_a_lost_hint_leaves_no_trace(world: World) -> None:
+    world.store.commit(AddOutbox(outbox_entry()))
+    world.hints.lost = True
+    world.hints.outbox(outbox_entry().outbox_id)
+    world.hints.lost = False
+    world.hints.outbox(outbox_entry().outbox_id, delay_seconds=5)
+    assert world.hints.take() == [("outbox", (OutboxId("out_1"), 5))]
+    assert world.hints.take() == []
+
+
+@pytest.mark.parametrize("about", ["alice@example.org", "tel:+4915123456789", "+4915123456789", "123456"])
+def test_an_alarm_that_may_name_a_person_fails_the_test(world: World, about: str) -> None:
+    with pytest.raises(Misuse):
+        world.alarms.raise_("bounces", about)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_answer_that_invites_a_repeat_is_not_to_be_kept(world: World, status: int) -> None:
+    world.idempotency.begin(("a",), b"", NOW, NOW + 1)
+    with pytest.raises(Misuse):
+        world.idempotency.finish(("a",), (status, {}, b""))
