@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.protocol.glados.mappings import Change, Records, choose, remove
+from chalicelib.protocol.glados.filters import Parameters
+from chalicelib.protocol.glados.mappings import MOST_ACTIVE, Change, Mapping, Records, remove
 from chalicelib.protocol.glados.timestamps import DAY, MINUTE
 from chalicelib.services.provider.state import (
     FilterVersion,
@@ -14,6 +15,7 @@ from chalicelib.services.provider.state import (
     OutboxId,
     PairKey,
     Pointer,
+    RebuildJob,
     StoredRecords,
     VerificationId,
     VerificationState,
@@ -143,31 +145,51 @@ def first(change: Change, **more: Any) -> Records:
     return Records((dataclasses.replace(one, **more), *others), change.records.floor)
 
 
+def more(change: Change, *others: Mapping) -> Records:
+    """Return a change's records with others behind them."""
+    return Records((*change.records.all, *others), change.records.floor)
+
+
+CROWD = [mapping(dataclasses.replace(ALPHA, provider_id=f"p{number}")) for number in range(MOST_ACTIVE)]
+
+# One illegal change for each complaint.
 SPOILED: dict[str, Spoil] = {
-    "forged token": lambda before, change: replacing(StoredRecords(before.records, None), change),
-    "forged records": lambda before, change: replacing(StoredRecords(Records(floor=1), before.token), change),
-    "vanished": lambda before, change: replacing(before, change, records=Records(change.records.all[1:])),
-    "falling floor": lambda before, change: replacing(before, change, records=Records(change.records.all, -1)),
-    "another user": lambda before, change: replacing(before, change, records=first(change, user_id="bob")),
-    "another date": lambda before, change: replacing(before, change, records=first(change, registered_at=1)),
-    "an end while active": lambda before, change: replacing(before, change, records=first(change, ended_at=NOW)),
-    "two of one provider": lambda before, change: replacing(before, change, records=first(change, provider=BETA)),
-    "two with one id": lambda before, change: replacing(
-        before, change, records=Records((*change.records.all, change.records.all[0]))
+    "no read gave out": lambda before, change: replacing(StoredRecords(before.records, None), change),
+    "not the ones that the token": lambda before, change: replacing(StoredRecords(Records(), before.token), change),
+    "record vanished": lambda before, change: replacing(before, change, records=Records(change.records.all[1:])),
+    "floor falls": lambda before, change: replacing(before, change, records=Records(change.records.all, -1)),
+    "became another": lambda before, change: replacing(before, change, records=first(change, user_id="bob")),
+    "only a tombstone": lambda before, change: replacing(before, change, records=first(change, ended_at=NOW)),
+    "sequence falls": lambda before, change: replacing(before, change, records=first(change, sequence=-1)),
+    "without a notice": lambda before, change: replacing(
+        before, change, records=first(change, state="removed", ended_at=NOW)
     ),
-    "wrong count": lambda before, change: replacing(before, change, users=()),
-    "wrong appearance": lambda before, change: replacing(before, change, appears=True),
+    "two active": lambda before, change: replacing(before, change, records=more(change, mapping(BETA, "bob"))),
+    "one id": lambda before, change: replacing(before, change, records=more(change, change.records.all[0])),
+    "more than 32": lambda before, change: replacing(before, change, records=more(change, *CROWD)),
+    "counts of users": lambda before, change: replacing(before, change, users=()),
+    "`appears`": lambda before, change: replacing(before, change, appears=True),
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_records_that_no_legal_change_makes_fail_the_test(world: World, spoil: Spoil) -> None:
+@pytest.mark.parametrize(("complaint", "spoil"), SPOILED.items(), ids=SPOILED)
+def test_records_that_no_legal_change_makes_fail_the_test(world: World, complaint: str, spoil: Spoil) -> None:
     register(world.store)
     before = world.store.records(ALICE)
     change = change_of(before, mapping(BETA))
-    with pytest.raises(Misuse):
+    with pytest.raises(Misuse, match=complaint):
         world.store.commit(spoil(before, change))
     world.store.commit(ReplaceRecords(ALICE, before, change, NOW))
+
+
+def test_a_tombstone_stays_as_it_is_or_comes_back(world: World) -> None:
+    register(world.store)
+    before = world.store.records(ALICE)
+    world.store.commit(*writes_of(ALICE, before, remove(before.records, before.records.all[0], NOW)))
+    before = world.store.records(ALICE)
+    change = change_of(before, mapping(BETA))
+    with pytest.raises(Misuse, match="a tombstone changed"):
+        world.store.commit(replacing(before, change, records=first(change, ended_at=NOW + 1)))
 
 
 def test_a_notice_without_its_event_fails_the_test(world: World) -> None:
@@ -179,19 +201,19 @@ def test_a_notice_without_its_event_fails_the_test(world: World) -> None:
     world.store.commit(*writes)
 
 
-def test_a_mappings_events_are_numbered_upwards_even_over_its_tombstone(world: World) -> None:
+def test_a_notice_is_not_told_twice_under_two_ids(world: World) -> None:
     register(world.store)
-    register(world.store, new=mapping(BETA))
-    for turn in range(2):
-        before = world.store.records(ALICE)
-        chosen = before.records.of(("beta", "alpha")[turn])
-        assert chosen is not None
-        world.store.commit(*writes_of(ALICE, before, choose(before.records, chosen, "prefer", NOW + turn)))
-    repeated = [row for row in world.tables.events.values() if row.mapping_id == mapping(ALPHA).mapping_id]
-    again = dataclasses.replace(repeated[0], event_id=event(1).event_id)
     before = world.store.records(ALICE)
-    with pytest.raises(Misuse):
-        world.store.commit(AddEvent(again))
+    change = remove(before.records, before.records.all[0], NOW)
+    writes = writes_of(ALICE, before, change)
+    world.store.commit(*writes)
+    (removed,) = (write.event for write in writes if isinstance(write, AddEvent))
+    world.tables.records.clear()  # So that the records can be removed once more.
+    register(world.store)
+    before = world.store.records(ALICE)
+    again = AddEvent(dataclasses.replace(removed, event_id=event(1).event_id))
+    with pytest.raises(Misuse, match="strictly increases"):
+        world.store.commit(ReplaceRecords(ALICE, before, change, NOW), again)
 
 
 # --- compare-and-swap rows
@@ -257,6 +279,85 @@ def test_a_token_that_no_read_gave_out_fails_the_test(world: World) -> None:
         world.peer_heads.replace(Versioned(Heads(), None), Heads())
     with pytest.raises(Misuse):
         world.accounts.replace(Versioned(account(), None), account())
+
+
+# --- one call of each port that no service should make
+
+HEAD = peer_head()
+JOB = RebuildJob(version=1, not_before=NOW, segments=2)
+
+CALLS: dict[str, Callable[[World], object]] = {
+    "over before it begins": lambda world: world.outbox.take(OutboxId("out_1"), NOW, NOW),
+    "was not taken": lambda world: world.outbox.postpone(outbox_entry(), NOW),
+    "not durable yet": lambda world: world.hints.outbox(OutboxId("out_1")),
+    "15 minutes": lambda world: (
+        world.store.commit(AddOutbox(outbox_entry())),
+        world.hints.outbox(outbox_entry().outbox_id, 901),
+    ),
+    "no users yet": lambda world: world.accounts.create(dataclasses.replace(account(), users=1)),
+    "keeps its id": lambda world: world.accounts.replace(Versioned(account(), None), account("beta")),
+    "two heads": lambda world: world.peer_heads.replace(world.peer_heads.load(), Heads((HEAD, HEAD))),
+    "given up before": lambda world: world.idempotency.begin(("a",), b"", NOW, NOW),
+    "never began": lambda world: world.idempotency.finish(("a",), (200, {}, b"")),
+    "gives nothing": lambda world: world.buckets.take("alpha", "query", 1, 0.0, 5, NOW),
+    "not taken": lambda world: world.buckets.give_back("alpha", "query", -1, 5),
+    "differ in size": lambda world: [
+        world.buckets.take("alpha", "query", 1, 1.0, 5, NOW, sketch) for sketch in (b"a", b"ab")
+    ],
+    "no purpose": lambda world: world.keyring.digest("", "a"),
+    "too few fresh": lambda world: world.keyring.mapping_id("alpha", ALICE, bytes(15)),
+    "work before it": lambda world: world.rebuild_jobs.create(dataclasses.replace(JOB, segments=0)),
+    "segment that does not exist": lambda world: world.scans.positions(2, 2, HEAD.parameters),
+    "that is no number": lambda world: world.messenger.send_sms("alice@example.org", "text"),
+    "that is no address": lambda world: world.messenger.send_email("+4915123456789", "subject", "text"),
+    "two lines": lambda world: world.messenger.send_email("alice@example.org", "sub\nject", "text"),
+    "says nothing": lambda world: world.messenger.send_sms("+4915123456789", ""),
+    "pseudonym": lambda world: world.peer_client.ask([], ALICE, "", NOW),
+}
+
+
+@pytest.mark.parametrize(("complaint", "call"), CALLS.items(), ids=CALLS)
+def test_a_call_that_no_service_should_make_fails_the_test(
+    world: World, complaint: str, call: Callable[[World], object]
+) -> None:
+    with pytest.raises(Misuse, match=complaint):
+        call(world)
+
+
+def test_a_segment_that_the_job_does_not_have_fails_the_test(world: World) -> None:
+    world.rebuild_jobs.create(JOB)
+    with pytest.raises(Misuse):
+        world.rebuild_jobs.finish_segment(1, 2, HEAD.base, 0)
+
+
+def test_an_entry_that_no_read_gave_out_is_not_discarded(world: World) -> None:
+    register(world.store)
+    (entry,) = world.pending_log.read()
+    with pytest.raises(Misuse):
+        world.pending_log.discard([dataclasses.replace(entry, users=(("alpha", 2),))])
+
+
+def test_a_filter_version_keeps_its_parameters_on_both_sides(world: World) -> None:
+    world.filter_pointer.replace(world.filter_pointer.load(), Pointer((version(),)))
+    world.peer_heads.replace(world.peer_heads.load(), Heads((HEAD,)))
+    with pytest.raises(Misuse, match="parameters"):
+        world.filter_pointer.replace(world.filter_pointer.load(), Pointer((version(parameters=Parameters(21)),)))
+    other = dataclasses.replace(HEAD, parameters=Parameters(21))
+    with pytest.raises(Misuse, match="parameters"):
+        world.peer_heads.replace(world.peer_heads.load(), Heads((other,)))
+
+
+def test_a_published_version_loses_no_bits_and_names_its_objects_rightly(world: World) -> None:
+    raw = world.filter_objects.put("raw", b"raw")
+    published = version(state="current", bits_set=5, raw=raw)
+    world.filter_pointer.replace(world.filter_pointer.load(), Pointer((version(),)))
+    misnamed = dataclasses.replace(published, raw=dataclasses.replace(raw, size=4))
+    with pytest.raises(Misuse, match="misnames"):
+        world.filter_pointer.replace(world.filter_pointer.load(), Pointer((misnamed,)))
+    world.filter_pointer.replace(world.filter_pointer.load(), Pointer((published,)))
+    fewer = dataclasses.replace(published, bits_set=4, seq=1, at=NOW + 1)
+    with pytest.raises(Misuse, match="lost bits"):
+        world.filter_pointer.replace(world.filter_pointer.load(), Pointer((fewer,)))
 
 
 # --- as stale as a port may be
