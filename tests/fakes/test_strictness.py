@@ -9,6 +9,7 @@ import pytest
 from chalicelib.protocol.glados.filters import Parameters
 from chalicelib.protocol.glados.mappings import MOST_ACTIVE, Change, Mapping, Records, remove
 from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.protocol.glados.trust import Peer, PeerKeys
 from chalicelib.services.provider.state import (
     FilterVersion,
     Heads,
@@ -165,7 +166,7 @@ SPOILED: dict[str, Spoil] = {
         before, change, records=first(change, state="removed", ended_at=NOW)
     ),
     "two active": lambda before, change: replacing(before, change, records=more(change, mapping(BETA, "bob"))),
-    "one id": lambda before, change: replacing(before, change, records=more(change, change.records.all[0])),
+    "have one id": lambda before, change: replacing(before, change, records=more(change, change.records.all[0])),
     "more than 32": lambda before, change: replacing(before, change, records=more(change, *CROWD)),
     "counts of users": lambda before, change: replacing(before, change, users=()),
     "`appears`": lambda before, change: replacing(before, change, appears=True),
@@ -284,6 +285,7 @@ def test_a_token_that_no_read_gave_out_fails_the_test(world: World) -> None:
 # --- one call of each port that no service should make
 
 HEAD = peer_head()
+US = Peer(gp="us", name="Us", origins=["https://us.example"], thumbprints=["u" * 43], keys=PeerKeys())
 JOB = RebuildJob(version=1, not_before=NOW, segments=2)
 
 CALLS: dict[str, Callable[[World], object]] = {
@@ -312,6 +314,7 @@ CALLS: dict[str, Callable[[World], object]] = {
     "that is no address": lambda world: world.messenger.send_email("+4915123456789", "subject", "text"),
     "two lines": lambda world: world.messenger.send_email("alice@example.org", "sub\nject", "text"),
     "says nothing": lambda world: world.messenger.send_sms("+4915123456789", ""),
+    "outside the peer": lambda world: world.peer_client.download(US, "https://evil.example/raw", 1, "0" * 64),
     "pseudonym": lambda world: world.peer_client.ask([], ALICE, "", NOW),
 }
 
