@@ -267,7 +267,6 @@ class MemoryStore(Fake):
         require(event.state in {"pending", "undeliverable"} and not event.tries, "a new event has not been tried")
         about = (event.provider_id, event.mapping_id or "")
         if event.sequence is not None:
-            require(event.mapping_id is not None, "a sequence belongs to a mapping")
             require(event.sequence > self.tables.sequences.get(about, 0), "a mapping's sequence strictly increases")
 
         def add() -> None:
