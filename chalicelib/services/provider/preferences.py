@@ -37,10 +37,11 @@ from chalicelib.services.provider.writes import AddEvent, AddOutbox, CountUp, Re
 
 MOST_TRIES = 8
 MOST_CHOICES_A_DAY = 4
+MOST_CLAIMS_AT_ONCE = 16  # A transaction has a hundred items, and notices may take most of them.
 PROOF_LIFE = DAY
 
 
-class ClaimToSend(msgspec.Struct, frozen=True):
+class ClaimToSend(msgspec.Struct, frozen=True, tag="claim"):
     """A claim as the outbox keeps it until it is signed and sent.
 
     `sure` says that the peer answered with a match. A peer that could not be asked is asked first, and told
@@ -55,6 +56,12 @@ class ClaimToSend(msgspec.Struct, frozen=True):
     preferred_at: str
     verified_at: str
     channel: Channel
+
+
+class ClaimsToSend(msgspec.Struct, frozen=True, tag="bundle"):
+    """Many claims as one outbox entry, which its worker takes apart: one entry for each peer."""
+
+    claims: list[ClaimToSend]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -208,9 +215,8 @@ class Preferences:
         """Return an outbox entry for each peer that holds the identifier, and each that could not be asked."""
         if chosen.preferred_at is None:
             raise AssertionError("a chosen mapping has the time of its choice")
-        entries = []
-        for gp in (*consulted.answered_with, *consulted.unanswered):
-            claim = ClaimToSend(
+        claims = [
+            ClaimToSend(
                 gp=gp,
                 sure=gp in consulted.answered_with,
                 sii=sii.uri,
@@ -220,10 +226,13 @@ class Preferences:
                 verified_at=format_time(proof.at),
                 channel=sii.channel,
             )
-            identity = OutboxId(f"claim.{gp}.{proof.verification_id}")
-            ref = msgspec.json.encode(claim).decode()
-            entries.append(OutboxEntry(identity, "claim", ref, created_at=now, next_at=now))
-        return entries
+            for gp in (*consulted.answered_with, *consulted.unanswered)
+        ]
+        choice = str(proof.verification_id)
+        if len(claims) <= MOST_CLAIMS_AT_ONCE:
+            return [claim_entry(claim, choice, now) for claim in claims]
+        ref = msgspec.json.encode(ClaimsToSend(claims)).decode()
+        return [OutboxEntry(OutboxId(f"claims.{choice}"), "claim", ref, created_at=now, next_at=now)]
 
     def _locate(self, account: Account, mapping_id: str) -> Sii:
         sii = self.keyring.open_mapping_id(account.provider_id, MappingId(mapping_id))
@@ -233,6 +242,12 @@ class Preferences:
 
     def _find(self, account: Account, sii: Sii, mapping_id: str) -> Mapping:
         return _of_account(self.store.records(sii), account, mapping_id)
+
+
+def claim_entry(claim: ClaimToSend, choice: str, now: int) -> OutboxEntry:
+    """Return the outbox entry of one claim; `choice` names the choice it belongs to."""
+    ref = msgspec.json.encode(claim).decode()
+    return OutboxEntry(OutboxId(f"claim.{claim.gp}.{choice}"), "claim", ref, created_at=now, next_at=now)
 
 
 class Judge(Protocol):
