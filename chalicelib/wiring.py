@@ -290,6 +290,7 @@ def rebuild() -> Rebuild:
     """Fresh filters."""
     return Rebuild(
         filter_pointer(),
+        store(),
         AwsRebuildJobs(config().stage),
         AwsScans(database(), record_rows()),
         filter_objects(),
