@@ -286,7 +286,7 @@ def settle(*gps: Gp, minutes: int = 60, queues: bool = True) -> None:
             if not queues:  # A scan is done by a worker of its own, which only its queue can wake.
                 gp.world.hints.given = [hint for hint in gp.world.hints.given if hint[0] == "scan"]
         for _ in range(10):
-            if not any([gp.hinted() for gp in gps]):
+            if not sum(gp.hinted() for gp in gps):
                 break
         quiet = quiet + 1 if all(gp.quiet for gp in gps) else 0
         if quiet == 2:
