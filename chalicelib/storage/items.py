@@ -1,7 +1,7 @@
 """What each write of `writes.py` becomes in DynamoDB: its items, and its condition.
 
     verify  id = verification id             sealed parts, state, attempts, sends, times; kept 7 days past expiry
-    verify  id = pair#HMAC(pair)             live, proof, proof_at, proof_used
+    verify  id = pair#HMAC(pair)             live, proof, proof_at, proof_used, spent_on
     limit   HMAC(kind, value) / window       count, next_at
     events  provider#day / event id          mapping_id, sequence, type, ⟦user and words⟧, state, tries
     outbox  id                               kind, ⟦ref⟧, attempts, next_at, due_shard
@@ -223,6 +223,7 @@ class Items:
             proof=Id(text(row, "proof")) if "proof" in row else None,
             proof_at=number(row, "proof_at", 0),
             proof_used=bool(row.get("proof_used", False)),
+            spent_on=text(row, "spent_on") if row.get("proof_used") and "spent_on" in row else "",
         )
 
     def _change_pair(self, write: SetLive | RecordProof | SpendProof) -> Update:
@@ -242,9 +243,10 @@ class Items:
             case RecordProof(now=now):
                 change, condition = "SET #proof = :verification, #proof_at = :now, #proof_used = :used", ""
                 kept |= {"now": now, "used": False}
-            case SpendProof():
-                change, condition = "SET #proof_used = :used", "#proof = :verification AND #proof_used = :unused"
-                kept |= {"used": True, "unused": False}
+            case SpendProof(choice=choice):
+                change = "SET #proof_used = :used, #spent_on = :choice"
+                condition = "#proof = :verification AND #proof_used = :unused"
+                kept |= {"used": True, "unused": False, "choice": choice}
         return Update(VERIFY, key, change + ", #gone_at = :gone_at, #schema = :schema", condition, kept)
 
     # --- limits

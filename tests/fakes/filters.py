@@ -66,7 +66,9 @@ class MemoryPeerFilters(Fake):
         return any(self._is_in(stored, head.parameters, position) for stored in (head.base, *head.deltas))
 
     def _is_in(self, stored: StoredObject, parameters: Parameters, position: int) -> bool:
-        """Read an object in either form: a raw filter is known by its size."""
+        """Read an object in either form: a raw filter is known by its size, and an empty base has nothing."""
+        if stored.size == 0:
+            return False
         data = self.tables.objects[stored.name]
         if len(data) == parameters.raw_size:
             return has_bit(data, position)

@@ -154,11 +154,11 @@ class MemoryStore(Fake):
             case RecordProof(key, verification_id, now):
                 self._check_owner(key, verification_id, together)
                 require(pair.proof != verification_id, "one verification gives one proof, spent or not")
-                return dataclasses.replace(pair, proof=verification_id, proof_at=now, proof_used=False)
-            case SpendProof(_, verification_id):
+                return dataclasses.replace(pair, proof=verification_id, proof_at=now, proof_used=False, spent_on="")
+            case SpendProof(_, verification_id, choice):
                 if pair.proof != verification_id or pair.proof_used:
                     raise Stale(write)
-                return dataclasses.replace(pair, proof_used=True)
+                return dataclasses.replace(pair, proof_used=True, spent_on=choice)
 
     # --- records
 
