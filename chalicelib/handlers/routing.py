@@ -33,10 +33,12 @@ from chalicelib.protocol.glados.client_api import Body
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.access import Presented
 from chalicelib.services.provider.limits import Allowance
+from chalicelib.services.provider.ports import StoredAnswer
 from chalicelib.services.provider.state import Account
 
 MOST_BODY = 64 * 1024
 LONGEST_PARAMETER = 1_024
+KEPT = ("Content-Type", "Location", "Cache-Control")  # Of an answer that is kept for repeats.
 IN_FLIGHT = 30_000  # Milliseconds; the gateway gives an answer up after 29 s.
 
 log = Logger(service="glados", log_uncaught_exceptions=False)
@@ -220,11 +222,10 @@ def _answer(route: Route, view: View, request: Any, parameters: dict[str, str]) 
     try:
         return _serve(route, view, request, parameters, request_id)
     except errors.Refusal as refusal:
-        return _refused(refusal, request_id)
+        return _refused(route, refusal, request_id)
     except Exception as error:  # noqa: BLE001 (the last line: a bug or an outage becomes a bare 500)
         # The message of an exception may quote a value; its type and place never do.
         where = traceback.format_tb(error.__traceback__)
-        print("DBG", error)
         log.error("unhandled error", request_id=request_id, error=type(error).__name__, where=where)  # noqa: TRY400
         return _problem(problems.INTERNAL, "the error is logged under this request id", request_id, {}, {})
 
@@ -259,21 +260,28 @@ def _once(route: Route, view: View, call: Call[Any], what: str) -> Response:
     key = (call.account.provider_id, what, call.idempotency_key or "")
     known = store.begin(key, call.raw_body, now(), now() + IN_FLIGHT)
     if known is not None:
-        status, headers, body = known
-        return Response(body, headers={**headers, "X-Request-Id": call.request_id}, status_code=status)
+        return _replayed(known, call.request_id)
     try:
         response = _encode(route, view(call), call.request_id)
     except errors.Refusal as refusal:
-        response = _refused(refusal, call.request_id)
+        response = _refused(route, refusal, call.request_id)
     except BaseException:
         store.abandon(key)
         raise
     if response.status_code == 429 or response.status_code >= 500:
         store.abandon(key)
     else:
-        kept = {name: value for name, value in response.headers.items() if name in ("Content-Type", "Location")}
+        kept = {name: value for name, value in response.headers.items() if name in KEPT}
         store.finish(key, (response.status_code, kept, response.body))
     return response
+
+
+def _replayed(known: StoredAnswer, request_id: str) -> Response:
+    """Give a stored answer again; a problem names the request that it now answers."""
+    status, headers, body = known
+    if headers.get("Content-Type") == problems.MEDIA_TYPE:
+        body = json.dumps({**json.loads(body), "request_id": request_id}).encode()
+    return Response(body, headers={**headers, "X-Request-Id": request_id}, status_code=status)
 
 
 def _authenticate(route: Route, headers: Any, thumbprint: str | None) -> Account | Presented | Peer | None:
@@ -346,10 +354,10 @@ def _limit_headers(allowance: Allowance) -> dict[str, str]:
     }
 
 
-def _refused(refusal: errors.Refusal, request_id: str) -> Response:
-    if isinstance(refusal, errors.TokenRefused):
-        return _token_refused(refusal, request_id)
+def _refused(route: Route, refusal: errors.Refusal, request_id: str) -> Response:
     problem = problems.problem_of(refusal)
+    if route.caller == "certificate" and problem.status < 500:
+        return _token_refused(refusal, problem.status, request_id)
     return _problem(problem, str(refusal), request_id, refusal.facts(), problems.headers_of(refusal))
 
 
@@ -361,14 +369,14 @@ def _problem(
     return Response(json.dumps(body).encode(), headers={**own, **headers}, status_code=problem.status)
 
 
-def _token_refused(refusal: errors.TokenRefused, request_id: str) -> Response:
+def _token_refused(refusal: errors.Refusal, status: int, request_id: str) -> Response:
     """Answer as RFC 6749 §5.2 says; the token endpoint alone speaks this form."""
-    unknown = refusal.error == "invalid_client"
+    error = refusal.error if isinstance(refusal, errors.TokenRefused) else "invalid_request"
     headers = {"Content-Type": "application/json", "X-Request-Id": request_id, "Cache-Control": "no-store"}
-    if unknown:
-        headers["WWW-Authenticate"] = 'Basic realm="glados"'
-    body = json.dumps({"error": refusal.error, "error_description": str(refusal)}).encode()
-    return Response(body, headers=headers, status_code=401 if unknown else 400)
+    if error == "invalid_client":
+        status, headers["WWW-Authenticate"] = 401, 'Basic realm="glados"'
+    body = json.dumps({"error": error, "error_description": str(refusal)}).encode()
+    return Response(body, headers=headers, status_code=status)
 
 
 def _thumbprint(context: dict[str, Any]) -> str | None:
