@@ -9,7 +9,7 @@ later, covers a death in between. The user may then get the same code twice, and
 import dataclasses
 from typing import Literal
 
-from chalicelib.errors import InvalidIdentifier, InvalidValue, NotFound, TooManyRequests, Unavailable, VerificationEnded
+from chalicelib.errors import IdempotencyKeyReused, InvalidIdentifier, InvalidValue, NotFound, TooManyRequests, Unavailable, VerificationEnded
 from chalicelib.protocol.glados import codes
 from chalicelib.protocol.glados.client_api import Delivery, VerificationAnswer, VerificationRequest, VerificationStatus
 from chalicelib.protocol.glados.federation_api import encode_base64url
@@ -48,6 +48,8 @@ from chalicelib.services.provider.writes import (
 )
 
 MOST_TRIES = 5
+KEY_LIFE = DAY
+MOST_TURNS = 8  # An idempotency key's days for which verifications are kept.
 UNBOUNDED = 2**53  # For counters that are only watched.
 SEND_GRACE = 15 * SECOND  # The outbox sends what the request itself has not sent by then.
 RETRY_SEND = 20 * SECOND
@@ -118,7 +120,8 @@ class Verifications:
     ) -> tuple[VerificationAnswer, Allowance | None]:
         """Send a code to an address and return the verification that waits for it.
 
-        With an idempotency `key` a repeat lands on the same verification. A refusal uses up no limit.
+        With an idempotency `key` a repeat within a day lands on the same verification, and another request under
+        that key is refused. A refusal uses up no limit.
         """
         sii = parse_sii(request.sii)
         check_user_id(request.user_id)
@@ -128,13 +131,19 @@ class Verifications:
         if not is_test:
             check_reachable(sii)
             _check_region(account, sii)
-        identity = self._identity(account, key)
-        for _ in range(MOST_TRIES):
+        turn = 0
+        for _ in range(MOST_TRIES + MOST_TURNS):
             now = self.clock()
+            identity = self._identity(account, key, turn)
             counters = SendCounters.at(now, account, sii)
             pair_key = PairKey(account.provider_id, sii, request.user_id)
             known, pair, counts = self.store.admission(identity, pair_key, counters.judged)
             if known is not None:
+                if now - known.opened_at >= KEY_LIFE:
+                    turn += 1  # A key is free again after a day, and what it once opened is kept for longer.
+                    continue
+                if (known.sii, known.user_id) != (sii, request.user_id):
+                    raise IdempotencyKeyReused("the idempotency key has opened another verification")
                 return _answer(self._own(account, known)), None
             verification = Verification(
                 verification_id=identity,
@@ -262,10 +271,10 @@ class Verifications:
             raise NotFound("there is no such verification")
         return verification
 
-    def _identity(self, account: Account, key: str | None) -> VerificationId:
-        """Return an id that a repeat with the same idempotency key comes to again."""
+    def _identity(self, account: Account, key: str | None, turn: int) -> VerificationId:
+        """Return an id that a repeat with the same idempotency key comes to again, in each turn of the key."""
         source = self.entropy(24) if key is None else key.encode()
-        kind = "random" if key is None else "repeatable"
+        kind = "random" if key is None else f"repeatable {turn}"
         digest = self.keyring.digest("verification-id", account.provider_id, kind, source)
         return VerificationId(encode_base64url(digest[:18]))
 

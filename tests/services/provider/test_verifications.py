@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from chalicelib.errors import (
+    IdempotencyKeyReused,
     InvalidIdentifier,
     InvalidValue,
     NotFound,
@@ -20,7 +21,7 @@ from chalicelib.services.provider.ports import Unreachable
 from chalicelib.services.provider.state import Account, VerificationId
 from chalicelib.services.provider.verifications import SEND_GRACE
 from tests.fakes.world import World
-from tests.services.provider.providers import MAIL, PHONE, TEST_NUMBER, Gp, uri
+from tests.services.provider.providers import MAIL, OTHER_PHONE, PHONE, TEST_NUMBER, Gp, uri
 
 NUMBER = uri(PHONE).address
 
@@ -124,6 +125,25 @@ def test_a_key_is_one_providers_own(gp: Gp, alpha: Account, beta: Account, world
     one = gp.open(alpha, key="one")
     world.clock.advance(MINUTE)
     assert gp.open(beta, key="one") != one
+
+
+@pytest.mark.parametrize(("sii", "user"), [(OTHER_PHONE, "alice"), (PHONE, "bob")])
+def test_another_request_under_a_key_in_use_is_refused(gp: Gp, alpha: Account, sii: str, user: str) -> None:
+    gp.open(alpha, key="one")
+    with pytest.raises(IdempotencyKeyReused):
+        gp.open(alpha, sii, user, key="one")
+    assert len(gp.world.messenger.inbox) == 1
+
+
+def test_a_key_is_free_again_after_a_day(gp: Gp, alpha: Account, world: World) -> None:
+    seen = set()
+    for _ in range(4):
+        opened = gp.open(alpha, key="one")
+        assert gp.verifications.status(alpha, opened).state == "pending"
+        assert gp.open(alpha, key="one") == opened
+        seen.add(opened)
+        world.clock.advance(DAY)
+    assert len(seen) == 4
 
 
 # --- how often
