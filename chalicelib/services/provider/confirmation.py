@@ -32,12 +32,12 @@ from chalicelib.services.provider.verifications import (
     UNBOUNDED,
     SendCounters,
     Verifications,
+    clear_delays,
     entered_at,
     state_of,
     wrong_code_writes,
 )
 from chalicelib.services.provider.writes import (
-    ClearDelay,
     CountUp,
     MoveVerification,
     RecordProof,
@@ -144,7 +144,7 @@ class Confirmation:
             if not verification.sii.is_test_number:
                 counters = SendCounters.at(now, account, sii)
                 writes += [
-                    ClearDelay(counters.by_all),
+                    *clear_delays(counters, now),
                     CountUp(entered_at(verification.opened_at, account), UNBOUNDED, now),
                 ]
             try:

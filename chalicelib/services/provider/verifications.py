@@ -36,6 +36,7 @@ from chalicelib.services.provider.state import (
 from chalicelib.services.provider.writes import (
     AddOutbox,
     CheckBelow,
+    ClearDelay,
     CountUp,
     DropOutbox,
     MoveVerification,
@@ -60,6 +61,7 @@ class SendCounters:
     """The counters that bound messages to one address and guesses at its codes, for the day of `now`."""
 
     by_all: LimitKey
+    by_all_before: LimitKey
     by_one: LimitKey
     wrong_day: LimitKey
     wrong_month: LimitKey
@@ -71,12 +73,14 @@ class SendCounters:
     def at(cls, now: int, account: Account, sii: Sii) -> "SendCounters":
         """Return today's counters. Days are those of UTC; a month is 30 of them.
 
-        Whether codes come back is judged on the hour before, whose codes have all had their ten minutes.
+        A delay outlives its day: yesterday's counter is looked at too. Whether codes come back is judged on the
+        hour before, whose codes have all had their ten minutes.
         """
         day, month, hour = now - now % DAY, now - now % (30 * DAY), now - now % HOUR
         mine = f"{account.provider_id} {sii.uri}"
         return cls(
             by_all=LimitKey("sends", sii.uri, day, day + DAY),
+            by_all_before=LimitKey("sends", sii.uri, day - DAY, day),
             by_one=LimitKey("sends-by-one", mine, day, day + DAY),
             wrong_day=LimitKey("wrong-codes", sii.uri, day, day + DAY),
             wrong_month=LimitKey("wrong-codes-30", sii.uri, month, month + 30 * DAY),
@@ -95,6 +99,7 @@ class SendCounters:
             self.wrong_month,
             self.sent_before,
             self.entered_before,
+            self.by_all_before,
         )
 
 
@@ -289,7 +294,7 @@ class Verifications:
         self, account: Account, sii: Sii, counters: SendCounters, counts: tuple[Count, ...], now: int
     ) -> Allowance:
         """Check every limit on a message and spend the provider's, or raise and spend nothing."""
-        by_all, by_one, wrong_day, wrong_month, sent_before, entered_before = counts
+        by_all, by_one, wrong_day, wrong_month, sent_before, entered_before, by_all_before = counts
         until_tomorrow = (counters.by_all.ends - now) / SECOND
         if wrong_day.count >= codes.MOST_WRONG_A_DAY:
             raise TooManyRequests("wrong-codes-a-day", until_tomorrow)
@@ -299,10 +304,16 @@ class Verifications:
             raise TooManyRequests("sends-to-identifier", until_tomorrow)
         if by_one.count >= codes.MOST_SENDS_A_DAY_BY_ONE_PROVIDER:
             raise TooManyRequests("sends-to-identifier-by-provider", until_tomorrow)
-        if by_all.next_at > now:
-            raise TooManyRequests("send-delay", (by_all.next_at - now) / SECOND)
+        if (next_at := max(by_all.next_at, by_all_before.next_at)) > now:
+            raise TooManyRequests("send-delay", (next_at - now) / SECOND)
         check_success(account, sent_before.count, entered_before.count)
         return self.limits.admit(account, sii, now)
+
+
+def clear_delays(counters: SendCounters, now: int) -> list[Write]:
+    """Return the writes that let the address be sent a code at once, as a right one does."""
+    over_midnight = now - counters.by_all.window < max(codes.SEND_DELAYS)
+    return [ClearDelay(limit) for limit in (counters.by_all, *([counters.by_all_before] if over_midnight else []))]
 
 
 ShownState = Literal["pending", "matched", "confirmed", "locked", "expired", "cancelled"]

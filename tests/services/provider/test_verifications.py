@@ -178,6 +178,15 @@ def test_one_provider_sends_four_a_day_and_all_together_eight(gp: Gp, world: Wor
     assert limits == ["sends-to-identifier-by-provider"] + ["sends-to-identifier"] * 6
 
 
+def test_a_delay_does_not_end_at_midnight(gp: Gp, alpha: Account, beta: Account, world: World) -> None:
+    world.clock.advance(DAY - world.clock() % DAY - SECOND)
+    gp.open(alpha)
+    world.clock.advance(2 * SECOND)
+    with pytest.raises(TooManyRequests) as refused:
+        gp.open(beta)
+    assert (refused.value.limit, wait_for(refused.value)) == ("send-delay", 28)
+
+
 def test_a_right_code_clears_the_delay_and_keeps_the_count(gp: Gp, alpha: Account, beta: Account, world: World) -> None:
     world.clock.advance(DAY - world.clock() % DAY - SECOND)
     opened = gp.open(alpha)
