@@ -12,6 +12,7 @@ from chalicelib.errors import (
     NotFound,
     SendingPaused,
     TooManyRequests,
+    Unavailable,
     VerificationEnded,
     WrongCode,
 )
@@ -246,6 +247,14 @@ def test_a_region_bounds_all_providers_together_and_refuses_for_free(gp: Gp, alp
         gp.open(alpha, "tel:+4915123999999")
     assert refused.value.limit == "sends-to-region"
     assert gp.world.buckets._rows["alpha", "sends"].tokens == tokens
+
+
+def test_nothing_is_sent_while_the_limiter_is_down(gp: Gp, alpha: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gp.world.buckets, "take", failing(Unreachable))
+    with pytest.raises(Unavailable):
+        gp.open(alpha)
+    assert gp.world.messenger.inbox == []
+    assert gp.world.tables.verifications == {}
 
 
 # --- the message
