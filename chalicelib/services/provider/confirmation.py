@@ -38,6 +38,7 @@ from chalicelib.services.provider.verifications import (
     wrong_code_writes,
 )
 from chalicelib.services.provider.writes import (
+    CheckBelow,
     CountUp,
     MoveVerification,
     RecordProof,
@@ -100,8 +101,8 @@ class Confirmation:
         try:
             self.store.commit(attempt, *wrong_code_writes(counters, right=right, now=now))
         except Stale as stale:
-            if stale.write is not attempt:
-                raise TooManyRequests("wrong-codes", (counters.wrong_day.ends - now) / SECOND) from stale
+            if isinstance(stale.write, CheckBelow | CountUp):
+                raise TooManyRequests("wrong-codes", (stale.write.limit.ends - now) / SECOND) from stale
             verification = self.verifications.load(account, verification.verification_id)
             if right and verification.state in ("matched", "confirmed"):
                 return verification  # The same right code came in twice at once.

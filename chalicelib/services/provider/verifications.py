@@ -104,9 +104,12 @@ class SendCounters:
 
 
 def entered_at(opened_at: int, account: Account) -> LimitKey:
-    """Return the counter of codes that came back, for the hour in which their verification was opened."""
+    """Return the counter of codes that came back, for the hour in which their verification was opened.
+
+    A right code may take a day to become a mapping, so its counter is kept for longer.
+    """
     hour = opened_at - opened_at % HOUR
-    return LimitKey("codes-entered", account.provider_id, hour, hour + DAY)
+    return LimitKey("codes-entered", account.provider_id, hour, hour + 2 * DAY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -108,6 +108,20 @@ def test_the_refusal_of_a_month_says_when_the_month_ends(gp: Gp, alpha: Account,
     assert (refused.value.limit, refused.value.retry_after_seconds) == ("wrong-codes-in-30-days", 27 * DAY / SECOND)
 
 
+def test_a_code_entered_at_the_months_limit_says_when_the_month_ends(gp: Gp, alpha: Account, world: World) -> None:
+    world.clock.advance(-(world.clock() % (30 * DAY)))
+    for _ in range(5):
+        lock(gp, alpha, gp.open(alpha))
+        world.clock.advance(12 * HOUR)
+    last, other = gp.open(alpha), world.clock.advance(MINUTE)
+    opened = gp.open(alpha, user="bob")
+    lock(gp, alpha, last)
+    assert other
+    with pytest.raises(TooManyRequests) as refused:
+        gp.enter(alpha, opened, "bob")
+    assert refused.value.retry_after_seconds == pytest.approx(27.5 * DAY / SECOND, rel=0.01)
+
+
 @pytest.mark.parametrize("code", ["12345", "1234567", "12345a", "１２３４５６", " 12345", ""])
 def test_what_is_no_code_costs_no_attempt(gp: Gp, alpha: Account, code: str) -> None:
     opened = gp.open(alpha)
@@ -224,6 +238,17 @@ def test_the_right_code_again_gives_the_same_answer_and_one_mapping(gp: Gp, alph
     assert gp.enter(alpha, opened) == first
     assert len(world.tables.records[uri(PHONE)].value.all) == 1
     assert guess(gp, alpha, opened) is VerificationEnded
+
+
+def test_a_right_code_whose_mapping_was_not_made_can_be_entered_for_a_day(gp: Gp, alpha: Account, world: World) -> None:
+    world.clock.advance(55 * MINUTE)
+    opened = gp.open(alpha)
+    world.fail("snapshots", "read")
+    with pytest.raises(ConnectionError):
+        gp.enter(alpha, opened)
+    assert gp.verifications.status(alpha, opened).state == "matched"
+    world.clock.advance(DAY)
+    assert gp.enter(alpha, opened).mapping.state == "active"
 
 
 def test_after_that_day_it_cannot(gp: Gp, alpha: Account, world: World) -> None:
