@@ -123,7 +123,7 @@ class Confirmation:
                 consulted = self._ask(sii, heads, account)
             now = self.clock()
             known = (*stored.records.active, *consulted.mappings)
-            prior = mappings.prior_to(account.provider_id, known)
+            prior = mappings.prior_to(account.named(self.gp), known)
             change = mappings.confirm(
                 stored.records,
                 self._mapping(account, verification, now),

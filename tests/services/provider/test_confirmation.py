@@ -208,6 +208,17 @@ def test_prior_mappings_are_found_on_peers_too() -> None:
     assert answer.mapping.preferred_at is None
 
 
+def test_a_namesake_at_another_gp_is_prior_and_takes_nobody_over() -> None:
+    """Provider ids are each GP's own: the operator of one does not ask the other's."""
+    eu, us = federation("eu", "us")
+    here, there = eu.enrol("alpha"), us.enrol("alpha")
+    eu.register(here)
+    answer = us.register(there, user="bob")
+    assert [(prior.gp, prior.provider_id) for prior in answer.prior] == [("eu", "alpha")]
+    assert answer.mapping.preferred_at is None
+    assert us.ask(there) == eu.ask(here) == "eu/alpha/alice"
+
+
 def test_an_identifier_has_at_most_32_mappings(gp: Gp, world: World) -> None:
     for turn in range(MOST_ACTIVE):
         gp.register(gp.enrol(f"ap-{turn}"))
