@@ -9,7 +9,15 @@ later, covers a death in between. The user may then get the same code twice, and
 import dataclasses
 from typing import Literal
 
-from chalicelib.errors import InvalidIdentifier, InvalidValue, NotFound, TooManyRequests, Unavailable, VerificationEnded
+from chalicelib.errors import (
+    IdempotencyKeyReused,
+    InvalidIdentifier,
+    InvalidValue,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+    VerificationEnded,
+)
 from chalicelib.protocol.glados import codes
 from chalicelib.protocol.glados.client_api import Delivery, VerificationAnswer, VerificationRequest, VerificationStatus
 from chalicelib.protocol.glados.federation_api import encode_base64url
@@ -135,6 +143,9 @@ class Verifications:
             pair_key = PairKey(account.provider_id, sii, request.user_id)
             known, pair, counts = self.store.admission(identity, pair_key, counters.judged)
             if known is not None:
+                if (known.sii, known.user_id) != (sii, request.user_id):
+                    # The row outlives the stored answer, which would have said so.
+                    raise IdempotencyKeyReused("the idempotency key was used before with another body")
                 return _answer(self._own(account, known)), None
             verification = Verification(
                 verification_id=identity,
