@@ -56,7 +56,7 @@ class SignedCall:
     def send(self, body: bytes) -> bytes:
         """Return the answer to one BatchGetItem; raise `ClientError` for a refusal, as botocore does."""
         headers = self._signed(body)
-        # A plain dict of headers does for whoever stands in.
+        # Whoever listens reads the headers as any mapping; botocore's own kind costs more than the signature.
         request = AWSPreparedRequest("POST", self.url, headers, body, stream_output=False)  # type: ignore[arg-type]
         stood_in = self.events.emit_until_response("before-send.dynamodb.BatchGetItem", request=request)[1]
         if stood_in is not None:

@@ -6,6 +6,7 @@ import hashlib
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId, Notice, Provider, confirm
 from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.services.provider.identities import ulid
 from chalicelib.services.provider.ports import Store
 from chalicelib.services.provider.state import (
     Account,
@@ -85,7 +86,7 @@ def pair_of(one: Verification) -> PairKey:
 
 def event_id(at: int, number: int = 0) -> EventId:
     """Return an event id: its time first, so that ids sort as their events happened."""
-    return EventId(f"evt_{at:012x}{number:020x}")
+    return EventId(ulid(at, number.to_bytes(10, "big")))
 
 
 def event(number: int = 0, at: int = NOW, provider_id: str = "alpha") -> Event:

@@ -101,5 +101,5 @@ def test_another_day_begins_with_nothing_seen(ports: Ports) -> None:
 
 def test_a_sketch_is_merged_though_no_token_is_left(ports: Ports) -> None:
     take(ports, BURST)
-    sketched(ports, b"\x01")
-    assert sketched(ports, b"\x02") == b"\x03"
+    sketched(ports, b"\x01\x00")
+    assert sketched(ports, b"\x00\x02") == b"\x01\x02"

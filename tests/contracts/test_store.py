@@ -366,6 +366,16 @@ def test_a_new_proof_is_good_for_another_choice_and_leaves_the_live_one(store: S
     assert store.pair(key) == Pair(two.verification_id, two.verification_id, NOW + 1, proof_used=True)
 
 
+def test_what_a_proof_was_spent_on_is_kept_until_the_next_proof(store: Store) -> None:
+    one, two = opened(store), opened(store, "ver_2")
+    key = pair_of(one)
+    store.commit(RecordProof(key, one.verification_id, NOW))
+    store.commit(SpendProof(key, one.verification_id, "replace"))
+    assert store.pair(key).spent_on == "replace"
+    store.commit(RecordProof(key, two.verification_id, NOW + 1))
+    assert store.pair(key).spent_on == ""
+
+
 def test_where_nothing_was_proved_nothing_is_spent(store: Store) -> None:
     one = opened(store)
     spend = SpendProof(pair_of(one), one.verification_id)

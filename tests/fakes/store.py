@@ -154,11 +154,11 @@ class MemoryStore(Fake):
             case RecordProof(key, verification_id, now):
                 self._check_owner(key, verification_id, together)
                 require(pair.proof != verification_id, "one verification gives one proof, spent or not")
-                return dataclasses.replace(pair, proof=verification_id, proof_at=now, proof_used=False)
-            case SpendProof(_, verification_id):
+                return dataclasses.replace(pair, proof=verification_id, proof_at=now, proof_used=False, spent_on="")
+            case SpendProof(_, verification_id, choice):
                 if pair.proof != verification_id or pair.proof_used:
                     raise Stale(write)
-                return dataclasses.replace(pair, proof_used=True)
+                return dataclasses.replace(pair, proof_used=True, spent_on=choice)
 
     # --- records
 
@@ -267,7 +267,6 @@ class MemoryStore(Fake):
         require(event.state in {"pending", "undeliverable"} and not event.tries, "a new event has not been tried")
         about = (event.provider_id, event.mapping_id or "")
         if event.sequence is not None:
-            require(event.mapping_id is not None, "a sequence belongs to a mapping")
             require(event.sequence > self.tables.sequences.get(about, 0), "a mapping's sequence strictly increases")
 
         def add() -> None:
