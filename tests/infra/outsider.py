@@ -160,4 +160,5 @@ class Outsider:
 def position(sii: str, manifest: dict[str, Any]) -> int:
     """Compute an identifier's one position by the contract's words: the low N bits of SHA-256(salt ‖ SII)."""
     salt = base64.urlsafe_b64decode(manifest["salt"] + "=" * (-len(manifest["salt"]) % 4))
-    return int.from_bytes(hashlib.sha256(salt + sii.encode()).digest(), "big") % 2 ** manifest["n"]
+    bits: int = manifest["n"]
+    return int.from_bytes(hashlib.sha256(salt + sii.encode()).digest(), "big") & ((1 << bits) - 1)

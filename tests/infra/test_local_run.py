@@ -73,6 +73,17 @@ def problem(answer: Answer, status: int, slug: str) -> dict[str, Any]:
     return document
 
 
+def settled(world: Outsider) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """Wait until the filter of eu holds all that was registered there, and return it."""
+
+    def look() -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]] | None:
+        manifest, head, deltas = world.filter()
+        expected = {position(sii, manifest) for sii in world.registered["eu"]}
+        return (manifest, head, deltas) if head["bits_set"] == len(expected) else None
+
+    return wait_for("the filter holding every number", look)
+
+
 def test_anybody_reads_who_they_are_and_what_they_serve(world: Outsider) -> None:
     for gp in ("eu", "us"):
         described = world.public("/.well-known/glados", gp).json
@@ -252,6 +263,7 @@ def test_a_peer_asks_for_what_is_held_here_and_learns_no_ids(world: Outsider, nu
 
 
 def test_a_filter_is_what_its_signed_manifest_says(world: Outsider) -> None:
+    settled(world)
     answer = world.peer("GET", "/federation/v1/filter").json
     keys = {one["kid"]: one for one in world.public("/.well-known/jwks.json").json["keys"]}
     for name, typ in (("manifest", "glados-filter+jwt"), ("head", "glados-head+jwt")):
@@ -277,17 +289,6 @@ def test_a_filter_is_what_its_signed_manifest_says(world: Outsider) -> None:
     problem(world.peer("GET", f"{base}/deltas/x"), 404, "not-found")
     for form in ("raw", "rice", "deltas/1-1"):
         problem(world.peer("GET", f"/federation/v1/filter/999/{form}"), 410, "filter-version-gone")
-
-
-def settled(world: Outsider) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
-    """Wait until the filter of eu holds all that was registered there, and return it."""
-
-    def look() -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]] | None:
-        manifest, head, deltas = world.filter()
-        expected = {position(sii, manifest) for sii in world.registered["eu"]}
-        return (manifest, head, deltas) if head["bits_set"] == len(expected) else None
-
-    return wait_for("the filter holding every number", look)
 
 
 def test_a_subscriber_is_told_of_exactly_the_new_bit(world: Outsider, number: str) -> None:
