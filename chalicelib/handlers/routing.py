@@ -38,6 +38,7 @@ from chalicelib.services.provider.state import Account
 
 MOST_BODY = 64 * 1024
 LONGEST_PARAMETER = 1_024
+LONGEST_REASON = 200  # It may name a field that the caller made up.
 KEPT = ("Content-Type", "Location", "Cache-Control")  # Of an answer that is kept for repeats.
 IN_FLIGHT = 30_000  # Milliseconds; the gateway gives an answer up after 29 s.
 
@@ -321,7 +322,9 @@ def decode(raw_body: bytes, headers: Any, as_type: type[CallBody]) -> CallBody:
         return msgspec.convert(plain, as_type)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
-        raise errors.InvalidValue(reason, place.rstrip("`") or None) from error
+        if reason.startswith("Invalid enum value"):
+            reason = "Invalid enum value"  # Without the value itself: it may be anything.
+        raise errors.InvalidValue(reason[:LONGEST_REASON], place.rstrip("`") or None) from error
 
 
 def _idempotency_key(route: Route, headers: Any) -> str | None:
