@@ -224,7 +224,6 @@ def _answer(route: Route, view: View, request: Any, parameters: dict[str, str]) 
     except Exception as error:  # noqa: BLE001 (the last line: a bug or an outage becomes a bare 500)
         # The message of an exception may quote a value; its type and place never do.
         where = traceback.format_tb(error.__traceback__)
-        print("DBG", error)
         log.error("unhandled error", request_id=request_id, error=type(error).__name__, where=where)  # noqa: TRY400
         return _problem(problems.INTERNAL, "the error is logged under this request id", request_id, {}, {})
 
