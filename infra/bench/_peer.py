@@ -155,8 +155,8 @@ class Sydent:
         ]
 
     def code_sent_to(self, address: str) -> str:
-        """Return the code that was sent to an address (a mailbox, or a number without its +)."""
-        code: str = wait_for("a code of the peer's", lambda: self._sinks.codes.pop(address, None))
+        """Return the code that was sent to an address: a mailbox, or a number, which the sink knows without its +."""
+        code: str = wait_for("a code of the peer's", lambda: self._sinks.codes.pop(address.removeprefix("+"), None))
         return code
 
     def _hash(self, number: int) -> str:
@@ -207,3 +207,24 @@ def _write_config(folder: Path, database: Path, port: int, federation_port: int,
 
 def _mail(number: int) -> str:
     return f"user-{number}@bench.example"
+
+
+def asking(medium: Medium, address: str) -> Sent:
+    """Return the request that has a code sent; an address is a mailbox, or a number in E.164 form."""
+    whom = {"email": address} if medium == "email" else {"phone_number": address, "country": "GB"}
+    return Sent(
+        f"{API}/validate/{medium}/requestToken",
+        json.dumps({**whom, "client_secret": _secret(address), "send_attempt": 1}),
+    )
+
+
+def entering(medium: Medium, address: str, session: str, code: str) -> Sent:
+    """Return the request that enters a code."""
+    return Sent(
+        f"{API}/validate/{medium}/submitToken",
+        json.dumps({"sid": session, "client_secret": _secret(address), "token": code}),
+    )
+
+
+def _secret(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()
