@@ -273,7 +273,7 @@ def delivery() -> Delivery:
 @functools.cache
 def claim_receiver() -> ClaimReceiver:
     """Following other GPs' choices."""
-    return ClaimReceiver(store(), hints(), alarms(), clock(), entropy, config().gp)
+    return ClaimReceiver(store(), buckets(), hints(), alarms(), clock(), entropy, config().gp)
 
 
 @functools.cache

@@ -78,6 +78,7 @@ class Confirmation:
             raise InvalidValue("the verification was opened for another user id", "user_id")
         right = codes.is_right(code.code, self._expected(account, verification))
         if verification.state in ("matched", "confirmed"):
+            self._count_late(account, verification, right=right)
             if not right or self.clock() > (verification.matched_at or 0) + MATCH_LIFE:
                 raise VerificationEnded(verification.state)
         else:
@@ -113,6 +114,15 @@ class Confirmation:
                 raise VerificationEnded("locked")
             raise WrongCode(left)
         return dataclasses.replace(verification, state="matched", attempts=verification.attempts + 1, matched_at=now)
+
+    def _count_late(self, account: Account, verification: Verification, *, right: bool) -> None:
+        """Count a wrong code against the address although its verification is over: 200 still proves a right one."""
+        now = self.clock()
+        try:
+            self.store.commit(*wrong_code_writes(SendCounters.at(now, account, verification.sii), right=right, now=now))
+        except Stale as stale:
+            ends = stale.write.limit.ends if isinstance(stale.write, CheckBelow | CountUp) else now
+            raise TooManyRequests("wrong-codes", (ends - now) / SECOND) from stale
 
     def _make_mapping(self, account: Account, verification: Verification) -> ConfirmAnswer:
         sii = verification.sii

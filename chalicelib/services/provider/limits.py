@@ -77,7 +77,9 @@ class QueryLimits:
             lease.seen, lease.distinct, lease.day = sketch.EMPTY, 0, now // DAY
         lease.seen = sketch.add(lease.seen, self.keyring.digest("sketch", sii.uri))
         wait = 0
-        if lease.left <= 0 or now - lease.taken_at > LEASE_LIFE:
+        if now - lease.taken_at > LEASE_LIFE:
+            lease.left = 0
+        if lease.left <= 0:
             wait = self._renew(lease, account.provider_id, rate, burst, now)
         if lease.distinct > max(FLOOR_DISTINCT, DISTINCT_A_USER * account.users, 3600 * (account.query_rate or 0)):
             raise TooManyRequests("distinct-identifiers-a-day", (DAY - now % DAY) / SECOND)
@@ -95,7 +97,7 @@ class QueryLimits:
             # Being found matters more than counting: an AP in good standing is served meanwhile.
             self.alarms.raise_("query-limiter-down", provider_id)
             taken, wait, merged = 1, 0, lease.seen
-        lease.left, lease.taken_at, lease.seen = taken, now, merged
+        lease.left, lease.taken_at, lease.seen = max(0, lease.left) + taken, now, merged
         lease.distinct = sketch.estimate(merged)
         return wait
 
@@ -157,12 +159,15 @@ class PeerQueryLimits:
         """Spend one token of the peer's, or raise `TooManyRequests`; serves the peer when the limiter is down."""
         lease = self._leases.setdefault(peer.gp, _Lease())
         wait = 0
-        if lease.left <= 0 or now - lease.taken_at > LEASE_LIFE:
+        if now - lease.taken_at > LEASE_LIFE:
+            lease.left = 0
+        if lease.left <= 0:
             in_time = now - lease.taken_at <= LEASE_LIFE
             lease.size = min(LARGEST_LEASE, max(1, lease.size * 2)) if in_time else 1
             rate, burst = peer.limits.queries_per_second, peer.limits.burst
             try:
-                lease.left, wait, _ = self.buckets.take(f"gp:{peer.gp}", "queries", lease.size, rate, burst, now)
+                taken, wait, _ = self.buckets.take(f"gp:{peer.gp}", "queries", lease.size, rate, burst, now)
+                lease.left = max(0, lease.left) + taken
             except Unreachable:
                 self.alarms.raise_("peer-limiter-down", peer.gp)
                 lease.left = 1

@@ -210,7 +210,7 @@ def provider(world: World) -> Gp:
         delivery=Delivery(
             w.outbox, w.store, w.accounts, w.events, verifications, w.webhook_sender, sender, w.hints, w.alarms, w.clock
         ),
-        claim_receiver=ClaimReceiver(w.store, w.hints, w.alarms, w.clock, w.entropy, gp),
+        claim_receiver=ClaimReceiver(w.store, w.buckets, w.hints, w.alarms, w.clock, w.entropy, gp),
         sequencer=Sequencer(
             w.filter_pointer, w.pending_log, w.filter_objects, w.peer_filters, w.keyring, w.alarms, w.clock, gp
         ),
