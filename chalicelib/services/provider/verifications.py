@@ -9,7 +9,15 @@ later, covers a death in between. The user may then get the same code twice, and
 import dataclasses
 from typing import Literal
 
-from chalicelib.errors import IdempotencyKeyReused, InvalidIdentifier, InvalidValue, NotFound, TooManyRequests, Unavailable, VerificationEnded
+from chalicelib.errors import (
+    IdempotencyKeyReused,
+    InvalidIdentifier,
+    InvalidValue,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+    VerificationEnded,
+)
 from chalicelib.protocol.glados import codes
 from chalicelib.protocol.glados.client_api import Delivery, VerificationAnswer, VerificationRequest, VerificationStatus
 from chalicelib.protocol.glados.federation_api import encode_base64url
