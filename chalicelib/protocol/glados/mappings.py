@@ -183,6 +183,9 @@ def confirm(records: Records, new: Mapping, now: int, *, alone: bool, seen: Iter
             source="verified" if "verified" in (old.source, new.source) else "bulk",
             tags=new.tags or old.tags,
         )
+    else:
+        # Above the floor, or a claim that comes again would take this record for one older than the choice.
+        new = dataclasses.replace(new, registered_at=max(new.registered_at, records.floor + 1))
     if new.preferred_at is None and new.source == "verified" and alone:
         new = dataclasses.replace(new, preferred_at=stamp(now, records, seen))
     notices: tuple[Notice, ...] = ()

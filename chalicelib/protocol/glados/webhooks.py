@@ -73,9 +73,16 @@ def headers(event_id: str, seconds: int, body: bytes, secrets: Iterable[bytes]) 
     }
 
 
-def next_attempt(created_at: int, attempts: int) -> int | None:
-    """Return when the attempt after `attempts` ones is due (ms), or None when the schedule is done."""
-    return created_at + ATTEMPTS[attempts] if attempts < len(ATTEMPTS) else None
+def next_attempt(created_at: int, attempts: int, now: int) -> int | None:
+    """Return when the attempt after `attempts` ones is due (ms), or None when the schedule is done.
+
+    Attempts that come late keep their distances. Workers that died count as attempts, and may have used them all
+    up in minutes: then what is left of the day's schedule is still gone through.
+    """
+    if attempts >= len(ATTEMPTS):
+        return next((created_at + at for at in ATTEMPTS if created_at + at > now), None)
+    due = created_at + ATTEMPTS[attempts]
+    return due if due > now or not attempts else now + ATTEMPTS[attempts] - ATTEMPTS[attempts - 1]
 
 
 def origin_of(url: str) -> str:

@@ -119,7 +119,9 @@ class Delivery:
         secrets = [one.secret for one in endpoint.secrets if one.until is None or one.until > now]
         status, outcome = self._post(endpoint.url, event, secrets)
         delivered = status is not None and 200 <= status < 300
-        again_at = None if delivered or status == 410 else standard.next_attempt(entry.created_at, entry.attempts)
+        again_at = None
+        if not delivered and status != 410:
+            again_at = standard.next_attempt(entry.created_at, entry.attempts, self.clock())
         state: Literal["delivered", "failed", "pending"] = "delivered" if delivered else "pending"
         if again_at is None and not delivered:
             state = "failed"
@@ -134,7 +136,7 @@ class Delivery:
             return None
         status, _ = self._post(old.url, event, old.secrets)
         done = status is not None and (200 <= status < 300 or status == 410)
-        return None if done else standard.next_attempt(entry.created_at, entry.attempts)
+        return None if done else standard.next_attempt(entry.created_at, entry.attempts, self.clock())
 
     def _post(self, url: str, event: Event, secrets: list[bytes]) -> tuple[int | None, str]:
         body = msgspec.json.encode(body_of(event))

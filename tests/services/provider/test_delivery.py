@@ -125,6 +125,21 @@ def test_workers_that_die_do_not_use_up_the_attempts(gp: Gp, alpha: Account, wor
     assert event.state == "delivered"
 
 
+def test_workers_that_die_and_then_an_outage_leave_the_day_its_length(gp: Gp, alpha: Account, world: World) -> None:
+    world.webhook_sender.script(ENDPOINT, 503, 503)
+    owe(gp, alpha)
+    world.fail("webhook_sender", "post", times=12)
+    for _ in range(5 * 60):
+        world.clock.advance(MINUTE)
+        try:
+            gp.delivery.sweep()
+        except ConnectionError:
+            assert gp.events(alpha)[0].state == "pending"
+    (event,) = gp.events(alpha)
+    assert [outcome for _, outcome in event.tries] == ["status 503", "status 503", "status 200"]
+    assert event.state == "delivered"
+
+
 def test_an_entry_that_always_fails_does_not_hold_up_the_others(gp: Gp, alpha: Account, world: World) -> None:
     bad = owe(gp, alpha)
     world.tables.outbox[bad] = dataclasses.replace(world.tables.outbox[bad], ref="not two words")
