@@ -32,12 +32,13 @@ from chalicelib.services.provider.verifications import (
     UNBOUNDED,
     SendCounters,
     Verifications,
+    clear_delays,
     entered_at,
     state_of,
     wrong_code_writes,
 )
 from chalicelib.services.provider.writes import (
-    ClearDelay,
+    CheckBelow,
     CountUp,
     MoveVerification,
     RecordProof,
@@ -100,8 +101,8 @@ class Confirmation:
         try:
             self.store.commit(attempt, *wrong_code_writes(counters, right=right, now=now))
         except Stale as stale:
-            if stale.write is not attempt:
-                raise TooManyRequests("wrong-codes", (counters.wrong_day.ends - now) / SECOND) from stale
+            if isinstance(stale.write, CheckBelow | CountUp):
+                raise TooManyRequests("wrong-codes", (stale.write.limit.ends - now) / SECOND) from stale
             verification = self.verifications.load(account, verification.verification_id)
             if right and verification.state in ("matched", "confirmed"):
                 return verification  # The same right code came in twice at once.
@@ -122,7 +123,7 @@ class Confirmation:
                 consulted = self._ask(sii, heads, account)
             now = self.clock()
             known = (*stored.records.active, *consulted.mappings)
-            prior = mappings.prior_to(account.provider_id, known)
+            prior = mappings.prior_to(account.named(self.gp), known)
             change = mappings.confirm(
                 stored.records,
                 self._mapping(account, verification, now),
@@ -144,7 +145,7 @@ class Confirmation:
             if not verification.sii.is_test_number:
                 counters = SendCounters.at(now, account, sii)
                 writes += [
-                    ClearDelay(counters.by_all),
+                    *clear_delays(counters, now),
                     CountUp(entered_at(verification.opened_at, account), UNBOUNDED, now),
                 ]
             try:

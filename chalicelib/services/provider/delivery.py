@@ -82,8 +82,14 @@ class Delivery:
     def sweep(self) -> int:
         """Deliver everything that is due and return how many entries that was; a schedule calls it each minute."""
         due = self.outbox.due(self.clock(), SWEEP)
+        failures: list[Exception] = []
         for outbox_id in due:
-            self.deliver(outbox_id)
+            try:
+                self.deliver(outbox_id)
+            except Exception as error:  # noqa: BLE001, PERF203 (one entry that fails must not hold up the others)
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return len(due)
 
     def _send_code(self, entry: OutboxEntry) -> int | None:

@@ -12,7 +12,7 @@ they lease.
 import dataclasses
 import math
 
-from chalicelib.errors import SendingPaused, TooManyRequests
+from chalicelib.errors import SendingPaused, TooManyRequests, Unavailable
 from chalicelib.protocol.glados import sketch
 from chalicelib.protocol.glados.identifiers import Sii, phone_region
 from chalicelib.protocol.glados.timestamps import DAY, SECOND
@@ -107,7 +107,16 @@ class SendLimits:
     buckets: Buckets
 
     def admit(self, account: Account, sii: Sii, now: int) -> Allowance:
-        """Spend one send of the account's (and of the region's), or raise `TooManyRequests` and spend nothing."""
+        """Spend one send of the account's (and of the region's), or raise `TooManyRequests` and spend nothing.
+
+        When the limiter is down nothing is sent: an SMS costs money, and its receiver's patience.
+        """
+        try:
+            return self._admit(account, sii, now)
+        except Unreachable as error:
+            raise Unavailable("the limits on messages cannot be checked just now") from error
+
+    def _admit(self, account: Account, sii: Sii, now: int) -> Allowance:
         a_minute = account.send_rate or SENDS_A_MINUTE
         burst = max(SENDS_BURST, a_minute)
         taken, wait, _ = self.buckets.take(account.provider_id, "sends", 1, a_minute / 60, burst, now)
