@@ -86,7 +86,7 @@ class Delivery:
         for outbox_id in due:
             try:
                 self.deliver(outbox_id)
-            except Exception as error:  # noqa: BLE001, PERF203 (one entry that fails must not hold up the others)
+            except Exception as error:  # noqa: BLE001 (one entry that fails must not hold up the others)
                 failures.append(error)
         if failures:
             raise failures[0]
