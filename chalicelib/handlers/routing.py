@@ -28,7 +28,7 @@ from aws_lambda_powertools import Logger
 from chalice import Blueprint, Chalice, Response
 
 from chalicelib import errors, wiring
-from chalicelib.handlers import problems
+from chalicelib.handlers import bodies, problems
 from chalicelib.protocol.glados.client_api import Body
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.access import Presented
@@ -38,7 +38,6 @@ from chalicelib.services.provider.state import Account
 
 MOST_BODY = 64 * 1024
 LONGEST_PARAMETER = 1_024
-LONGEST_REASON = 200  # It may name a field that the caller made up.
 KEPT = ("Content-Type", "Location", "Cache-Control")  # Of an answer that is kept for repeats.
 IN_FLIGHT = 30_000  # Milliseconds; the gateway gives an answer up after 29 s.
 
@@ -248,7 +247,9 @@ def _serve(route: Route, view: View, request: Any, parameters: dict[str, str], r
         thumbprint=thumbprint,
         idempotency_key=_idempotency_key(route, request.headers),
         caller=caller,
-        decoded=None if route.takes is None else decode(raw_body, request.headers, route.takes),
+        decoded=None
+        if route.takes is None
+        else bodies.decode(raw_body, request.headers.get("content-type"), route.takes),
     )
     if call.idempotency_key is None or not isinstance(caller, Account):
         return _encode(route, view(call), request_id)
@@ -303,28 +304,6 @@ def _authenticate(route: Route, headers: Any, thumbprint: str | None) -> Account
     if route.scope is None:
         raise AssertionError("a route for accounts names its scope")
     return access.caller(token.strip(), thumbprint, route.scope)
-
-
-def decode(raw_body: bytes, headers: Any, as_type: type[CallBody]) -> CallBody:
-    """Turn a JSON body into its type: 415 for another media type, 400 for no JSON object, 422 for a wrong value."""
-    media = (headers.get("content-type") or "application/json").split(";")[0].strip().lower()
-    if media != "application/json":
-        raise errors.UnsupportedMediaType("this route takes application/json")
-    if not raw_body and not as_type.__struct_fields__:
-        return as_type()
-    try:
-        plain = msgspec.json.decode(raw_body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise errors.MalformedBody("the body is not JSON") from error
-    if not isinstance(plain, dict):
-        raise errors.MalformedBody("the body is not a JSON object")
-    try:
-        return msgspec.convert(plain, as_type)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$.")
-        if reason.startswith("Invalid enum value"):
-            reason = "Invalid enum value"  # Without the value itself: it may be anything.
-        raise errors.InvalidValue(reason[:LONGEST_REASON], place.rstrip("`") or None) from error
 
 
 def _idempotency_key(route: Route, headers: Any) -> str | None:

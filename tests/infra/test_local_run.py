@@ -1,5 +1,6 @@
 """`python -m infra.local` from outside: what a script can do that has `endpoints.json` and the standard library."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -356,8 +357,9 @@ def descendants(pid: int) -> list[int]:
     """Return a handle on each process below one, which tells when it ends and cannot become another's."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [os.pidfd_open(child), *descendants(child)]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended while we looked.
+            for child in map(int, (task / "children").read_text().split()):
+                found += [os.pidfd_open(child), *descendants(child)]
     return found
 
 
