@@ -9,6 +9,7 @@ How many *distinct* identifiers an AP may ask for in a day is bounded too; conta
 they lease.
 """
 
+import contextlib
 import dataclasses
 import math
 
@@ -28,6 +29,9 @@ DISTINCT_A_USER = 10
 
 LEASE_LIFE = 2 * SECOND
 LARGEST_LEASE = 100
+
+Guard = contextlib.AbstractContextManager[object]
+UNGUARDED: Guard = contextlib.nullcontext()
 
 SENDS_BURST = 200
 SENDS_A_MINUTE = 60
@@ -57,12 +61,17 @@ class _Lease:
 
 
 class QueryLimits:
-    """Admits queries; one instance a container."""
+    """Admits queries; one instance a container.
 
-    def __init__(self, buckets: Buckets, keyring: Keyring, alarms: Alarms) -> None:
+    Where many threads share an instance, `guard` lets in one at a time. While one renews a lease, the others wait
+    for its tokens instead of debiting some of their own.
+    """
+
+    def __init__(self, buckets: Buckets, keyring: Keyring, alarms: Alarms, guard: Guard = UNGUARDED) -> None:
         self.buckets = buckets
         self.keyring = keyring
         self.alarms = alarms
+        self.guard = guard
         self._leases: dict[str, _Lease] = {}
 
     def admit(self, account: Account, sii: Sii, now: int) -> Allowance:
@@ -70,6 +79,10 @@ class QueryLimits:
 
         When the limiter itself is down, an AP that is in good standing is served and an alarm is raised.
         """
+        with self.guard:
+            return self._admit(account, sii, now)
+
+    def _admit(self, account: Account, sii: Sii, now: int) -> Allowance:
         rate = account.query_rate or max(FLOOR_RATE, account.users * RATE_A_USER)
         burst = max(FLOOR_BURST, math.ceil(2 * rate))
         lease = self._leases.setdefault(account.provider_id, _Lease())
