@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 
 from chalicelib.errors import AlreadyExists, InvalidValue, NotFound
-from chalicelib.services.provider.account import show
 from chalicelib.services.provider.state import Account
 from tests.fakes.world import World
-from tests.services.provider.providers import Gp, endpoint_of, federation, presented, settle, thumbprint
+from tests.services.provider.providers import Gp, federation, thumbprint
 
 GOOD: dict[str, Any] = {
     "provider_id": "gamma",
@@ -85,14 +84,3 @@ def test_suspending_twice_is_one_change(gp: Gp, alpha: Account, world: World) ->
     before = world.tables.accounts
     assert gp.enrolment.suspend("alpha").status == "suspended"
     assert world.tables.accounts == before
-
-
-def test_a_provider_sees_its_users_limits_and_webhook(gp: Gp, alpha: Account) -> None:
-    gp.register(alpha)
-    settle(gp)
-    answer = show(gp.world.account("alpha"))
-    assert answer.users == 1
-    assert answer.limits == {"queries_per_second": 10, "query_burst": 200, "sends_per_minute": 60}
-    assert answer.webhook is not None
-    assert (answer.webhook.url, answer.webhook.state) == (endpoint_of("alpha"), "enabled")
-    assert [certificate["x5t#S256"] for certificate in answer.certificates] == [presented(alpha).thumbprint]

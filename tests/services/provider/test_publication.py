@@ -76,7 +76,9 @@ def test_an_addition_while_subscribing_is_in_the_answer_or_told(pair: Pair) -> N
         answer = subscribe(eu, us, after=after)
         eu.publication.notify_all()
         assert isinstance(answer.bits, list)
-        assert answer.bits + sum(told, []) == list(indexes(eu.versions()[-1].parameters, uri(sii)))
+        assert answer.bits + [position for bits in told for position in bits] == list(
+            indexes(eu.versions()[-1].parameters, uri(sii))
+        )
 
 
 def test_an_unknown_or_building_version_is_gone(pair: Pair) -> None:
