@@ -20,6 +20,7 @@ import datetime
 import functools
 import hashlib
 import hmac
+import re
 import select
 import socket
 import ssl
@@ -46,6 +47,9 @@ _SIGNED_WITH_TOKEN = "content-type;host;x-amz-date;x-amz-security-token;x-amz-ta
 _PIECE = 64 << 10
 _MOST_HEAD = 64 << 10
 _MOST_IDLE = 32
+
+_STATUS = re.compile(rb"http/1\.1 [1-5][0-9]{2}[ \r]")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*(?:\r\n|$)")
 
 
 class SignedCall:
@@ -174,10 +178,10 @@ class Connections:
                 raise ConnectionClosedError(endpoint_url=self.url)
             data = self._more(sock, data)
         head = data[:end].lower()
-        found = head.find(b"\r\ncontent-length:")
-        if not head.startswith(b"http/1.1 ") or found < 0:
+        said = _LENGTH.search(head)
+        if not _STATUS.match(head) or said is None:
             raise ConnectionClosedError(endpoint_url=self.url)  # Where such an answer ends, nobody can tell.
-        length = int(head[found + 17 :].partition(b"\r\n")[0])
+        length = int(said.group(1))
         parts = [data[end + 4 :]]
         missing = length - len(parts[0])
         while missing > 0:
