@@ -1,0 +1,1 @@
+"""What callers import: clients of the services, and a small MLS member."""
