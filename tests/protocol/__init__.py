@@ -1,0 +1,1 @@
+"""The pure protocols, file by file."""

@@ -1,0 +1,99 @@
+"""What runs without a caller: queues and schedules. The work lies in rows; queues only hurry it.
+
+One mode is safe under every deployment (contract §5): the messages of a batch that succeeded are deleted here,
+and the handler raises if any failed, so a redelivery holds the failed ones and nothing is dropped.
+"""
+
+import json
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from chalice import Blueprint
+
+from chalicelib import wiring
+from chalicelib.services.provider.state import OutboxId
+
+jobs = Blueprint(__name__)
+log = Logger(service="glados", log_uncaught_exceptions=False)
+
+
+class BatchFailed(Exception):
+    """Some messages of a batch failed; they stay in the queue."""
+
+
+def work_off(event: Any, queue: str, do: Callable[[dict[str, Any]], None]) -> None:
+    """Do each message of a batch; delete those that succeeded, and raise if any failed."""
+    records = event.to_dict()["Records"]
+    failed = 0
+    for record in records:
+        try:
+            do(json.loads(record["body"]))
+        except Exception as error:  # noqa: BLE001 (one bad message must not stop the others)
+            failed += 1
+            # An exception's message may quote a value; its type and place never do.
+            where = traceback.format_tb(error.__traceback__)
+            log.error("message failed", queue=queue, error=type(error).__name__, where=where)  # noqa: TRY400
+        else:
+            wiring.queues().delete(queue, record["receiptHandle"])
+    if failed:
+        raise BatchFailed(f"{failed} of {len(records)} messages failed")
+
+
+@jobs.on_sqs_message(queue=wiring.queue_name("outbox"), batch_size=10, name="deliver")
+def deliver(event: Any) -> None:
+    """Send what an outbox entry says."""
+    work_off(event, "outbox", lambda message: wiring.delivery().deliver(OutboxId(message["outbox_id"])))
+
+
+@jobs.on_sqs_message(queue=wiring.queue_name("sequence"), batch_size=10, name="sequence")
+def sequence(event: Any) -> None:
+    """Bring additions into the filter and tell subscribers."""
+    done = False
+
+    def once(_message: dict[str, Any]) -> None:
+        nonlocal done
+        if not done:  # A pass reads everything pending, so one does for the whole batch.
+            wiring.sequencer().run()
+            wiring.publication().notify_all()
+            done = True
+
+    work_off(event, "sequence", once)
+
+
+@jobs.on_sqs_message(queue=wiring.queue_name("follow"), batch_size=10, name="follow")
+def follow(event: Any) -> None:
+    """Bring what is held of a peer's filter up to date."""
+    work_off(event, "follow", lambda message: wiring.following().follow(message["gp"]))
+
+
+@jobs.on_sqs_message(queue=wiring.queue_name("scan"), batch_size=1, name="scan")
+def scan(event: Any) -> None:
+    """Read one segment of the mappings for a rebuild."""
+    work_off(event, "scan", lambda message: wiring.rebuild().scan(message["version"], message["segment"]))
+
+
+@jobs.schedule("rate(1 minute)", name="sweep")
+def sweep(_event: Any) -> None:
+    """Deliver whatever is due, in case no hint came."""
+    wiring.delivery().sweep()
+
+
+@jobs.schedule("rate(1 minute)", name="publish")
+def publish(_event: Any) -> None:
+    """Bring additions into the filter and tell subscribers that are behind."""
+    wiring.sequencer().run()
+    wiring.publication().notify_all()
+
+
+@jobs.schedule("rate(1 minute)", name="follow_all")
+def follow_all(_event: Any) -> None:
+    """Poll every peer's signed head."""
+    wiring.following().follow_all()
+
+
+@jobs.schedule("rate(1 minute)", name="rebuild")
+def rebuild(_event: Any) -> None:
+    """Begin a rebuild that is due, and push on one under way."""
+    wiring.rebuild().step()

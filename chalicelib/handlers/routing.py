@@ -1,0 +1,391 @@
+"""Every Chalice oddity, in one file: how a request becomes a `Call`, and a reply or refusal becomes HTTP.
+
+A route says what it is by data: method, path, who may call it, what body it takes and gives. From the same data
+come the dispatch, the refusal of callers without a client certificate (fail closed: only a route marked public
+is served without one), idempotency, and `/openapi.json`.
+
+What Chalice does that this file undoes:
+
+* It answers 405, 415, missing `Accept` and unhandled errors in a JSON shape of its own; `GladosApp` reshapes them.
+* It refuses a binary answer when there is no `Accept`; HTTP says that means anything is acceptable.
+* It leaves path parameters as they came; ids here need no decoding, and over-long ones are no ids.
+* Registering a blueprint changes it, so there is one app a process.
+"""
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import json
+import ssl
+import traceback
+import uuid
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+from aws_lambda_powertools import Logger
+from chalice import Blueprint, Chalice, Response
+
+from chalicelib import errors, wiring
+from chalicelib.handlers import problems
+from chalicelib.protocol.glados.client_api import Body
+from chalicelib.protocol.glados.trust import Peer
+from chalicelib.services.provider.access import Presented
+from chalicelib.services.provider.limits import Allowance
+from chalicelib.services.provider.state import Account
+
+MOST_BODY = 64 * 1024
+LONGEST_PARAMETER = 1_024
+IN_FLIGHT = 30_000  # Milliseconds; the gateway gives an answer up after 29 s.
+
+log = Logger(service="glados", log_uncaught_exceptions=False)
+
+CallBody = TypeVar("CallBody", bound=Body)
+Caller = Literal["anyone", "certificate", "token", "account", "peer"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call(Generic[CallBody]):
+    """A request that is decoded and authenticated as its route asks.
+
+    `account`, `presented` or `peer` is the caller, by the route's kind; reading another kind's is a bug.
+    """
+
+    request_id: str
+    parameters: dict[str, str]
+    query: dict[str, str]
+    headers: Any
+    raw_body: bytes
+    thumbprint: str | None
+    idempotency_key: str | None
+    caller: Account | Presented | Peer | None
+    decoded: CallBody | None
+
+    @property
+    def body(self) -> CallBody:
+        """The decoded body of a route that takes one."""
+        if self.decoded is None:
+            raise AssertionError("the route takes no body")
+        return self.decoded
+
+    @property
+    def account(self) -> Account:
+        """The application provider that calls."""
+        return _as(Account, self.caller)
+
+    @property
+    def presented(self) -> Presented:
+        """The verified token, where the service checks the account itself."""
+        return _as(Presented, self.caller)
+
+    @property
+    def peer(self) -> Peer:
+        """The GP that calls."""
+        return _as(Peer, self.caller)
+
+
+Wanted = TypeVar("Wanted")
+
+
+def _as(kind: type[Wanted], caller: object) -> Wanted:
+    if not isinstance(caller, kind):
+        raise TypeError(f"the route was not called by a {kind.__name__}")
+    return caller
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is more than a body: a status of its own, headers, bytes."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    allowance: Allowance | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """What a route is, as data."""
+
+    method: str
+    path: str
+    caller: Caller
+    scope: str | None
+    takes: type[Body] | None
+    gives: Any
+    status: int
+    repeatable: bool
+    summary: str
+
+    @property
+    def public(self) -> bool:
+        """Whether the route is served without a client certificate."""
+        return self.caller == "anyone"
+
+
+ROUTES: list[Route] = []
+
+View = Callable[[Call[Any]], Any]
+
+
+class Door(Blueprint):  # type: ignore[misc]
+    """A blueprint whose routes are data."""
+
+    def serve(
+        self,
+        method: str,
+        path: str,
+        caller: Caller,
+        *,
+        scope: str | None = None,
+        takes: type[Body] | None = None,
+        gives: Any = None,
+        status: int = 200,
+        repeatable: bool = False,
+    ) -> Callable[[View], View]:
+        """Register a view for a method and path.
+
+        `repeatable` routes honour Idempotency-Key. `gives` is the answer's type, or a media type.
+        """
+
+        def register(view: View) -> View:
+            summary = (view.__doc__ or "").strip().splitlines()[0]
+            route = Route(method, path, caller, scope, takes, gives, status, repeatable, summary)
+            ROUTES.append(route)
+
+            @functools.wraps(view)
+            def chalice_view(**parameters: str) -> Response:
+                return _answer(route, view, self.current_request, parameters)
+
+            self.route(path, methods=[method], content_types=["*/*"])(chalice_view)
+            return view
+
+        return register
+
+
+class GladosApp(Chalice):  # type: ignore[misc]
+    """A Chalice app whose own errors look like ours."""
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Answer one API Gateway event."""
+        headers = event.get("headers") or {}
+        if not any(name.lower() == "accept" for name in headers):
+            event = {**event, "headers": {**headers, "Accept": "*/*"}}
+        response: dict[str, Any] = super().__call__(event, context)
+        status, media = response["statusCode"], response.get("headers", {}).get("Content-Type", "")
+        if status < 400 or media.startswith((problems.MEDIA_TYPE, "application/json;oauth")):
+            return response
+        if "X-Request-Id" in response.get("headers", {}):
+            return response  # Ours already: the token endpoint answers in a form of its own.
+        return _reshape(response, _request_id(event.get("requestContext", {})))
+
+
+def _reshape(response: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """Turn an error that Chalice made into a problem document."""
+    by_status: dict[int, errors.Refusal] = {
+        400: errors.NotAcceptable("the answer's media type is none of those the caller accepts"),
+        405: errors.MethodNotAllowed("this path does not take this method"),
+        415: errors.UnsupportedMediaType("this route does not take this media type"),
+    }
+    refusal = by_status.get(response["statusCode"])
+    if refusal is None:
+        body = problems.body_of(problems.INTERNAL, "the error is logged under this request id", request_id, {})
+    else:
+        body = problems.body_of(problems.problem_of(refusal), str(refusal), request_id, {})
+    kept = {name: value for name, value in response.get("headers", {}).items() if name.lower() == "allow"}
+    return {
+        "statusCode": body["status"],
+        "headers": {
+            **kept,
+            "Content-Type": problems.MEDIA_TYPE,
+            "X-Request-Id": request_id,
+            "Cache-Control": "no-store",
+        },
+        "multiValueHeaders": {},
+        "body": json.dumps(body),
+        "isBase64Encoded": False,
+    }
+
+
+def _answer(route: Route, view: View, request: Any, parameters: dict[str, str]) -> Response:
+    """Serve one request: authenticate, decode, call, encode. Every refusal becomes a problem document."""
+    request_id = _request_id(request.context)
+    try:
+        return _serve(route, view, request, parameters, request_id)
+    except errors.Refusal as refusal:
+        return _refused(refusal, request_id)
+    except Exception as error:  # noqa: BLE001 (the last line: a bug or an outage becomes a bare 500)
+        # The message of an exception may quote a value; its type and place never do.
+        where = traceback.format_tb(error.__traceback__)
+        log.error("unhandled error", request_id=request_id, error=type(error).__name__, where=where)  # noqa: TRY400
+        return _problem(problems.INTERNAL, "the error is logged under this request id", request_id, {}, {})
+
+
+def _serve(route: Route, view: View, request: Any, parameters: dict[str, str], request_id: str) -> Response:
+    thumbprint = _thumbprint(request.context)
+    caller = _authenticate(route, request.headers, thumbprint)
+    raw_body = bytes(request.raw_body or b"")
+    if len(raw_body) > MOST_BODY:
+        raise errors.BodyTooLarge(len(raw_body), MOST_BODY)
+    if any(len(value) > LONGEST_PARAMETER for value in parameters.values()):
+        raise errors.NotFound("there is no such thing")
+    call: Call[Any] = Call(
+        request_id=request_id,
+        parameters=parameters,
+        query=dict((request.query_params or {}).items()),
+        headers=request.headers,
+        raw_body=raw_body,
+        thumbprint=thumbprint,
+        idempotency_key=_idempotency_key(route, request.headers),
+        caller=caller,
+        decoded=None if route.takes is None else decode(raw_body, request.headers, route.takes),
+    )
+    if call.idempotency_key is None or not isinstance(caller, Account):
+        return _encode(route, view(call), request_id)
+    return _once(route, view, call, f"{request.method} {_path(request)}")
+
+
+def _once(route: Route, view: View, call: Call[Any], what: str) -> Response:
+    """Answer a repeated request as the first time (24 h), whatever became of the first reply."""
+    store, now = wiring.idempotency(), wiring.clock()
+    key = (call.account.provider_id, what, call.idempotency_key or "")
+    known = store.begin(key, call.raw_body, now(), now() + IN_FLIGHT)
+    if known is not None:
+        status, headers, body = known
+        return Response(body.decode(), headers={**headers, "X-Request-Id": call.request_id}, status_code=status)
+    try:
+        response = _encode(route, view(call), call.request_id)
+    except errors.Refusal as refusal:
+        response = _refused(refusal, call.request_id)
+    except BaseException:
+        store.abandon(key)
+        raise
+    if response.status_code == 429 or response.status_code >= 500:
+        store.abandon(key)
+    else:
+        kept = {name: value for name, value in response.headers.items() if name in ("Content-Type", "Location")}
+        store.finish(key, (response.status_code, kept, _as_bytes(response.body)))
+    return response
+
+
+def _authenticate(route: Route, headers: Any, thumbprint: str | None) -> Account | Presented | Peer | None:
+    if route.caller == "anyone":
+        return None
+    access = wiring.access()
+    if route.caller == "peer":
+        return access.peer(thumbprint)
+    if route.caller == "certificate":
+        return None  # The token endpoint checks the certificate itself, and answers in OAuth's own form.
+    if thumbprint is None:
+        raise errors.ClientCertificateRequired("this route is served to client certificates only")
+    scheme, _, token = (headers.get("authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise errors.TokenRequired("an access token goes into the Authorization header as Bearer")
+    if route.caller == "token":
+        return access.present(token.strip(), thumbprint)
+    if route.scope is None:
+        raise AssertionError("a route for accounts names its scope")
+    return access.caller(token.strip(), thumbprint, route.scope)
+
+
+def decode(raw_body: bytes, headers: Any, as_type: type[CallBody]) -> CallBody:
+    """Turn a JSON body into its type: 415 for another media type, 400 for no JSON object, 422 for a wrong value."""
+    media = (headers.get("content-type") or "application/json").split(";")[0].strip().lower()
+    if media != "application/json":
+        raise errors.UnsupportedMediaType("this route takes application/json")
+    if not raw_body and not as_type.__struct_fields__:
+        return as_type()
+    try:
+        plain = msgspec.json.decode(raw_body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise errors.MalformedBody("the body is not JSON") from error
+    if not isinstance(plain, dict):
+        raise errors.MalformedBody("the body is not a JSON object")
+    try:
+        return msgspec.convert(plain, as_type)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        raise errors.InvalidValue(reason, place.rstrip("`") or None) from error
+
+
+def _idempotency_key(route: Route, headers: Any) -> str | None:
+    key: str | None = headers.get("idempotency-key")
+    if key is None or not route.repeatable:
+        return None
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise errors.InvalidValue("an Idempotency-Key has 1 to 255 printable ASCII characters", "Idempotency-Key")
+    return key
+
+
+def _encode(route: Route, answer: Any, request_id: str) -> Response:
+    reply = answer if isinstance(answer, Reply) else Reply(answer, route.status)
+    headers = {"X-Request-Id": request_id, "Cache-Control": "no-store", **reply.headers}
+    if reply.allowance is not None:
+        headers |= _limit_headers(reply.allowance)
+    if isinstance(reply.body, bytes):
+        headers.setdefault("Content-Type", "application/octet-stream")
+        return Response(reply.body, headers=headers, status_code=reply.status)
+    if reply.body is None:
+        return Response("", headers=headers, status_code=reply.status if reply.status != 200 else 204)
+    headers.setdefault("Content-Type", "application/json")
+    return Response(msgspec.json.encode(reply.body).decode(), headers=headers, status_code=reply.status)
+
+
+def _limit_headers(allowance: Allowance) -> dict[str, str]:
+    return {
+        "RateLimit-Policy": f'"{allowance.policy}";q={allowance.quota};w={allowance.window_seconds}',
+        "RateLimit": f'"{allowance.policy}";r={allowance.remaining};t={allowance.reset_seconds}',
+    }
+
+
+def _refused(refusal: errors.Refusal, request_id: str) -> Response:
+    if isinstance(refusal, errors.TokenRefused):
+        return _token_refused(refusal, request_id)
+    problem = problems.problem_of(refusal)
+    return _problem(problem, str(refusal), request_id, refusal.facts(), problems.headers_of(refusal))
+
+
+def _problem(
+    problem: problems.Problem, detail: str, request_id: str, facts: dict[str, Any], headers: dict[str, str]
+) -> Response:
+    body = problems.body_of(problem, detail, request_id, facts)
+    own = {"Content-Type": problems.MEDIA_TYPE, "X-Request-Id": request_id, "Cache-Control": "no-store"}
+    return Response(json.dumps(body), headers={**own, **headers}, status_code=problem.status)
+
+
+def _token_refused(refusal: errors.TokenRefused, request_id: str) -> Response:
+    """Answer as RFC 6749 §5.2 says; the token endpoint alone speaks this form."""
+    unknown = refusal.error == "invalid_client"
+    headers = {"Content-Type": "application/json", "X-Request-Id": request_id, "Cache-Control": "no-store"}
+    if unknown:
+        headers["WWW-Authenticate"] = 'Basic realm="glados"'
+    body = json.dumps({"error": refusal.error, "error_description": str(refusal)})
+    return Response(body, headers=headers, status_code=401 if unknown else 400)
+
+
+def _thumbprint(context: dict[str, Any]) -> str | None:
+    """Return the RFC 8705 thumbprint of the certificate that the gateway verified, if there was one."""
+    pem = ((context.get("identity") or {}).get("clientCert") or {}).get("clientCertPem")
+    return None if not pem else _thumbprint_of(pem)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _thumbprint_of(pem: str) -> str:
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _request_id(context: dict[str, Any]) -> str:
+    return str(context.get("requestId") or uuid.uuid4())
+
+
+def _path(request: Any) -> str:
+    path: str = request.path
+    for name, value in (request.uri_params or {}).items():
+        path = path.replace("{" + name + "}", value)
+    return path
+
+
+def _as_bytes(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else str(body).encode()

@@ -1,0 +1,34 @@
+"""Moments as the wire writes them: RFC 3339 in UTC with milliseconds; inside, integer milliseconds since 1970."""
+
+import datetime
+import re
+from typing import NewType
+
+from chalicelib.errors import InvalidValue
+
+Milliseconds = NewType("Milliseconds", int)
+
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+_FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def format_time(moment: int) -> str:
+    """Write milliseconds since 1970 as `2026-01-31T23:59:59.123Z`."""
+    exact = _EPOCH + datetime.timedelta(milliseconds=moment)
+    return exact.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def parse_time(text: str, field: str | None = None) -> int:
+    """Read the one form that `format_time` writes; raise `InvalidValue` for any other."""
+    if not _FORM.fullmatch(text):
+        raise InvalidValue("a time is written like 2026-01-31T23:59:59.123Z", field)
+    try:
+        moment = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.UTC)
+    except ValueError as error:
+        raise InvalidValue("a time names a day or hour that does not exist", field) from error
+    return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)

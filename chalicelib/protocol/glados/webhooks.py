@@ -1,0 +1,120 @@
+"""Webhooks as values: signature, schedule, and where one may be sent.
+
+The form is that of Standard Webhooks: headers `webhook-id`, `webhook-timestamp` (seconds) and
+`webhook-signature`, one `v1,` signature for each secret in force, so that a rotation overlaps.
+"""
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from chalicelib.errors import InvalidValue
+from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND
+
+SECRET_PREFIX = "whsec_"
+SECRET_BYTES = 32
+ROTATION_OVERLAP = 24 * HOUR
+
+# When each attempt is made, counted from the event; the last is a day later.
+ATTEMPTS = (
+    0, 5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR,
+)  # fmt: skip
+
+PORTS = (443, 8443)
+
+# Beyond what `ipaddress` calls private: shared (CGNAT) space, translated and protocol-assignment ranges, and
+# the metadata address of EC2 over IPv6. The IPv4 metadata address is link-local.
+_CLOSED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "100.64.0.0/10",
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "64:ff9b:1::/48",
+            "2001::/32",
+            "2002::/16",
+            "fd00:ec2::254/128",
+        ),
+    )
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def write_secret(secret: bytes) -> str:
+    """Write a signing secret as its receiver configures it."""
+    return SECRET_PREFIX + base64.b64encode(secret).decode()
+
+
+def read_secret(text: str) -> bytes:
+    """Read what `write_secret` wrote."""
+    return base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+
+
+def headers(event_id: str, seconds: int, body: bytes, secrets: Iterable[bytes]) -> dict[str, str]:
+    """Return the three headers that sign `body`, newest secret first."""
+    content = f"{event_id}.{seconds}.".encode() + body
+    signatures = (base64.b64encode(hmac.digest(secret, content, hashlib.sha256)).decode() for secret in secrets)
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+    }
+
+
+def next_attempt(created_at: int, attempts: int) -> int | None:
+    """Return when the attempt after `attempts` ones is due (ms), or None when the schedule is done."""
+    return created_at + ATTEMPTS[attempts] if attempts < len(ATTEMPTS) else None
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL, the port always written."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or 443}"
+
+
+def check_url(url: str, exempt_origin: str | None = None) -> None:
+    """Refuse a webhook URL that is not https on port 443 or 8443 with a plain host and no credentials.
+
+    The address behind the name is checked at each delivery, by `is_public`, because names move. `exempt_origin`
+    is the one origin that a local run lets through.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidValue("the webhook URL is malformed", "url") from error
+    if parts.scheme != "https" or not parts.hostname:
+        raise InvalidValue("a webhook URL begins with https:// and names a host", "url")
+    if parts.username or parts.password or parts.fragment:
+        raise InvalidValue("a webhook URL carries no credentials and no fragment", "url")
+    if not url.isascii() or any(character <= " " for character in url):
+        raise InvalidValue("a webhook URL is ASCII without spaces", "url")
+    if exempt_origin is not None and origin_of(url) == exempt_origin:
+        return
+    if (port or 443) not in PORTS:
+        raise InvalidValue("a webhook URL uses port 443 or 8443", "url")
+    try:
+        address = ipaddress.ip_address(parts.hostname)
+    except ValueError:
+        return
+    if not is_public(str(address)):
+        raise InvalidValue("a webhook URL leads to a public address", "url")
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address is one on the open Internet, seen through the ways to write another inside it."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        if ip in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        if ip.scope_id is not None:
+            return False
+    closed = any(ip.version == network.version and ip in network for network in _CLOSED)
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not closed

@@ -1,0 +1,150 @@
+"""Telling other GPs of a user's choice, and following theirs (draft §10).
+
+The draft broadcasts "claimed" to every GP whose filter matches, and its author dislikes that identifiers then
+reach GPs that hold nothing. Here a peer is told only if it answered a query with a match; one that could not be
+asked is asked first. A claim is signed, names its choice's time, and is applied by `mappings.claim`, so that
+repeats, reordering and crossing claims end alike on all sides. Nothing is forwarded.
+
+That a user really chose rests on the claiming GP's word: the claim can be audited, and not yet be verified.
+"""
+
+import dataclasses
+
+import msgspec
+
+from chalicelib.errors import DecodeError, Unavailable
+from chalicelib.protocol.glados import mappings
+from chalicelib.protocol.glados.federation_api import Claim, ClaimAnswer, read_signed
+from chalicelib.protocol.glados.identifiers import parse_sii
+from chalicelib.protocol.glados.signed import sign, verify
+from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE, parse_time
+from chalicelib.protocol.glados.trust import Peer
+from chalicelib.services.provider.notices import announce
+from chalicelib.services.provider.ports import (
+    Alarms,
+    Clock,
+    Entropy,
+    Hints,
+    Keyring,
+    PeerClient,
+    Refused,
+    Store,
+    TrustLists,
+    Unreachable,
+)
+from chalicelib.services.provider.preferences import ClaimToSend
+from chalicelib.services.provider.state import OutboxEntry
+from chalicelib.services.provider.writes import ReplaceRecords, Stale
+
+MOST_TRIES = 8
+CLAIM_LIFE_SECONDS = 600
+RETRIED_FOR = 30 * DAY
+RETRY_DELAYS = (5_000, 30_000, 2 * MINUTE, 10 * MINUTE, HOUR)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClaimSender:
+    """Signs claims from the outbox and brings them to their peers."""
+
+    peers: PeerClient
+    trust_lists: TrustLists
+    keyring: Keyring
+    alarms: Alarms
+    clock: Clock
+    gp: str
+
+    def send(self, entry: OutboxEntry) -> int | None:
+        """Bring one claim to its peer; return when to try again, or None when that is over."""
+        claim = msgspec.json.decode(entry.ref, type=ClaimToSend)
+        peer = next((known for known in self.trust_lists.load().peers if known.gp == claim.gp), None)
+        if peer is None or not peer.asked:
+            self.alarms.raise_("claim-peer-gone", claim.gp)
+            return None
+        try:
+            if not claim.sure and not self._holds(peer, claim):
+                return None
+            self.peers.claim(peer, self._sign(entry, claim))
+        except Refused as error:
+            refused = error.status
+            self.alarms.raise_("claim-refused" if refused < 500 else "claim-failed", claim.gp)
+        except Unreachable:
+            pass  # It is tried again below: the entry is the record that it is owed.
+        else:
+            return None
+        if self.clock() - entry.created_at > RETRIED_FOR:
+            self.alarms.raise_("claim-given-up", claim.gp)
+            return None
+        return self.clock() + RETRY_DELAYS[min(entry.attempts, len(RETRY_DELAYS)) - 1]
+
+    def _holds(self, peer: Peer, claim: ClaimToSend) -> bool:
+        asker = self.keyring.digest("asker", claim.mapping.provider_id, str(self.clock() // DAY))[:16].hex()
+        outcome, found = self.peers.ask([peer], parse_sii(claim.sii), asker, self.clock())[peer.gp]
+        if outcome != "answered":
+            raise Unreachable("the peer could not be asked")
+        return bool(found)
+
+    def _sign(self, entry: OutboxEntry, claim: ClaimToSend) -> str:
+        """Sign afresh at each try, since a claim lives ten minutes; its id stays that of the entry."""
+        issued_at = self.clock() // 1000
+        claims = {
+            "iss": self.gp,
+            "aud": claim.gp,
+            "jti": self.keyring.digest("claim-id", entry.outbox_id)[:16].hex(),
+            "iat": issued_at,
+            "exp": issued_at + CLAIM_LIFE_SECONDS,
+            "sii": claim.sii,
+            "mapping": msgspec.to_builtins(claim.mapping),
+            "choice": claim.choice,
+            "preferred_at": claim.preferred_at,
+            "verified_at": claim.verified_at,
+            "channel": claim.channel,
+        }
+        return sign(self.keyring.signing_key("glados-claim+jwt"), "glados-claim+jwt", claims)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClaimReceiver:
+    """Follows other GPs' choices."""
+
+    store: Store
+    hints: Hints
+    alarms: Alarms
+    clock: Clock
+    entropy: Entropy
+    gp: str
+
+    def receive(self, peer: Peer, token: str) -> ClaimAnswer:
+        """Apply a peer's claim; one received again changes nothing and is answered alike."""
+        claim = self._read(peer, token)
+        sii = parse_sii(claim.sii)
+        if sii.uri != claim.sii:
+            raise DecodeError("the claim's identifier is not in canonical form")
+        claimed = claim.mapping.read(peer.gp)
+        preferred_at = parse_time(claim.preferred_at, "preferred_at")
+        for _ in range(MOST_TRIES):
+            now = self.clock()
+            if preferred_at > now + mappings.AHEAD:
+                self.alarms.raise_("peer-clock-ahead", peer.gp)
+                raise DecodeError("the claim's choice lies too far in the future")
+            stored = self.store.records(sii)
+            change = mappings.claim(stored.records, claim.choice, preferred_at, claimed.provider, now)
+            if change is None:
+                return ClaimAnswer(state="applied" if stored.records.all else "unknown")
+            told, hinted = announce(change.notices, self.clock, self.entropy)
+            try:
+                self.store.commit(ReplaceRecords(sii, stored, change, now), *told)
+            except Stale:
+                continue
+            for outbox_id in hinted:
+                self.hints.outbox(outbox_id)
+            return ClaimAnswer(state="applied")
+        raise Unavailable("other changes to this identifier came first")
+
+    def _read(self, peer: Peer, token: str) -> Claim:
+        """Return the claim if the peer whose certificate is on the connection signed it for us."""
+        keys = peer.verifying_keys("glados-claim+jwt")
+        claims = verify(token, "glados-claim+jwt", keys, issuer=peer.gp, audience=self.gp, now=self.clock())
+        claim: Claim = read_signed(claims, Claim)
+        if claim.exp - claim.iat > CLAIM_LIFE_SECONDS:
+            raise DecodeError("the claim lives longer than ten minutes")
+        return claim

@@ -1,0 +1,163 @@
+"""How much one application provider may ask and send (draft §8.1, §11.2).
+
+Query limits follow from the number of users an AP has registered, because an AP without users has nobody to ask
+for. Tokens are leased: a container debits some from the shared bucket, serves from them for two seconds, and
+gives none back, so all containers together admit too few rather than too many. The lease doubles while it is
+used up in time, so a busy AP costs one write in a hundred queries and a quiet one wastes nothing.
+
+How many *distinct* identifiers an AP may ask for in a day is bounded too; containers merge what they saw when
+they lease.
+"""
+
+import dataclasses
+import math
+
+from chalicelib.errors import SendingPaused, TooManyRequests
+from chalicelib.protocol.glados import sketch
+from chalicelib.protocol.glados.identifiers import Sii, phone_region
+from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.protocol.glados.trust import Peer
+from chalicelib.services.provider.ports import Alarms, Buckets, Keyring, Unreachable
+from chalicelib.services.provider.state import Account
+
+FLOOR_RATE = 10.0  # Queries a second for any AP in good standing.
+FLOOR_BURST = 200
+RATE_A_USER = 50 / (DAY / SECOND)  # Fifty look-ups a user and day.
+FLOOR_DISTINCT = 20_000
+DISTINCT_A_USER = 10
+
+LEASE_LIFE = 2 * SECOND
+LARGEST_LEASE = 100
+
+SENDS_BURST = 200
+SENDS_A_MINUTE = 60
+REGION_BURST = 100
+SEND_LEASE = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of a limit, as a lower bound: for the RateLimit headers."""
+
+    policy: str
+    quota: int
+    window_seconds: int
+    remaining: int
+    reset_seconds: int
+
+
+@dataclasses.dataclass(slots=True)
+class _Lease:
+    left: int = 0
+    size: int = 0
+    taken_at: int = -LEASE_LIFE
+    seen: bytes = sketch.EMPTY
+    distinct: int = 0
+    day: int = 0
+
+
+class QueryLimits:
+    """Admits queries; one instance a container."""
+
+    def __init__(self, buckets: Buckets, keyring: Keyring, alarms: Alarms) -> None:
+        self.buckets = buckets
+        self.keyring = keyring
+        self.alarms = alarms
+        self._leases: dict[str, _Lease] = {}
+
+    def admit(self, account: Account, sii: Sii, now: int) -> Allowance:
+        """Spend one token of the account's, or raise `TooManyRequests`.
+
+        When the limiter itself is down, an AP that is in good standing is served and an alarm is raised.
+        """
+        rate = account.query_rate or max(FLOOR_RATE, account.users * RATE_A_USER)
+        burst = max(FLOOR_BURST, math.ceil(2 * rate))
+        lease = self._leases.setdefault(account.provider_id, _Lease())
+        if lease.day != now // DAY:
+            lease.seen, lease.distinct, lease.day = sketch.EMPTY, 0, now // DAY
+        lease.seen = sketch.add(lease.seen, self.keyring.digest("sketch", sii.uri))
+        wait = 0
+        if lease.left <= 0 or now - lease.taken_at > LEASE_LIFE:
+            wait = self._renew(lease, account.provider_id, rate, burst, now)
+        if lease.distinct > max(FLOOR_DISTINCT, DISTINCT_A_USER * account.users, 3600 * (account.query_rate or 0)):
+            raise TooManyRequests("distinct-identifiers-a-day", (DAY - now % DAY) / SECOND)
+        if lease.left <= 0:
+            raise TooManyRequests("queries", wait / SECOND)
+        lease.left -= 1
+        return Allowance("queries", burst, math.ceil(burst / rate), lease.left, math.ceil(1 / rate))
+
+    def _renew(self, lease: _Lease, provider_id: str, rate: float, burst: int, now: int) -> int:
+        in_time = now - lease.taken_at <= LEASE_LIFE
+        lease.size = min(LARGEST_LEASE, max(1, lease.size * 2)) if in_time else 1
+        try:
+            taken, wait, merged = self.buckets.take(provider_id, "queries", lease.size, rate, burst, now, lease.seen)
+        except Unreachable:
+            # Being found matters more than counting: an AP in good standing is served meanwhile.
+            self.alarms.raise_("query-limiter-down", provider_id)
+            taken, wait, merged = 1, 0, lease.seen
+        lease.left, lease.taken_at, lease.seen = taken, now, merged
+        lease.distinct = sketch.estimate(merged)
+        return wait
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SendLimits:
+    """Bounds the messages one AP may have sent, and all APs to one region. It fails closed."""
+
+    buckets: Buckets
+
+    def admit(self, account: Account, sii: Sii, now: int) -> Allowance:
+        """Spend one send of the account's (and of the region's), or raise `TooManyRequests` and spend nothing."""
+        a_minute = account.send_rate or SENDS_A_MINUTE
+        burst = max(SENDS_BURST, a_minute)
+        taken, wait, _ = self.buckets.take(account.provider_id, "sends", 1, a_minute / 60, burst, now)
+        if not taken:
+            raise TooManyRequests("sends-by-provider", wait / SECOND)
+        if sii.channel == "sms":
+            region = phone_region(sii)
+            taken, wait, _ = self.buckets.take(f"region:{region}", "sends", 1, SENDS_A_MINUTE / 60, REGION_BURST, now)
+            if not taken:
+                self.buckets.give_back(account.provider_id, "sends", 1, burst)
+                raise TooManyRequests("sends-to-region", wait / SECOND)
+        return Allowance("sends", burst, math.ceil(burst * 60 / a_minute), 0, math.ceil(60 / a_minute))
+
+    def give_back(self, account: Account, sii: Sii) -> None:
+        """Return what `admit` spent for a message that was not sent after all."""
+        self.buckets.give_back(account.provider_id, "sends", 1, max(SENDS_BURST, account.send_rate or 0))
+        if sii.channel == "sms":
+            self.buckets.give_back(f"region:{phone_region(sii)}", "sends", 1, REGION_BURST)
+
+
+def check_success(account: Account, sends: int, successes: int) -> None:
+    """Refuse further sends to an AP whose codes are hardly ever entered: that is how SMS pumping looks."""
+    if sends >= 100 and successes * 5 < sends:
+        raise SendingPaused(
+            f"of {account.provider_id}'s {sends} codes of the last hour fewer than one in five came back"
+        )
+
+
+class PeerQueryLimits:
+    """Admits peers' queries within what the trust list allows each; leased like an AP's."""
+
+    def __init__(self, buckets: Buckets, alarms: Alarms) -> None:
+        self.buckets = buckets
+        self.alarms = alarms
+        self._leases: dict[str, _Lease] = {}
+
+    def admit(self, peer: Peer, now: int) -> None:
+        """Spend one token of the peer's, or raise `TooManyRequests`; serves the peer when the limiter is down."""
+        lease = self._leases.setdefault(peer.gp, _Lease())
+        wait = 0
+        if lease.left <= 0 or now - lease.taken_at > LEASE_LIFE:
+            in_time = now - lease.taken_at <= LEASE_LIFE
+            lease.size = min(LARGEST_LEASE, max(1, lease.size * 2)) if in_time else 1
+            rate, burst = peer.limits.queries_per_second, peer.limits.burst
+            try:
+                lease.left, wait, _ = self.buckets.take(f"gp:{peer.gp}", "queries", lease.size, rate, burst, now)
+            except Unreachable:
+                self.alarms.raise_("peer-limiter-down", peer.gp)
+                lease.left = 1
+            lease.taken_at = now
+        if lease.left <= 0:
+            raise TooManyRequests("queries-by-peer", wait / SECOND)
+        lease.left -= 1

@@ -1,0 +1,332 @@
+"""The ports of a GP: what its use cases need of the world, and what they may rely on.
+
+Reads are strongly consistent unless a docstring says otherwise. A write is durable once its method returns. It
+may also have happened although the method raised, when the reply was lost; every caller can be repeated. What
+must become true together goes through `Store.commit`; every other write is one row with one condition.
+
+What is not named here raises as it comes: an adapter neither hides an outage nor retries for longer than a
+request may take.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, Protocol
+
+from chalicelib.protocol.glados.federation_api import (
+    ClaimAnswer,
+    FilterAnswer,
+    Notification,
+    SubscriptionAnswer,
+    SubscriptionRequest,
+)
+from chalicelib.protocol.glados.filters import Parameters
+from chalicelib.protocol.glados.identifiers import Sii
+from chalicelib.protocol.glados.mappings import Mapping, MappingId
+from chalicelib.protocol.glados.signed import SigningKey, Typ
+from chalicelib.protocol.glados.trust import Peer, TrustList
+from chalicelib.services.provider.state import (
+    Account,
+    Count,
+    Event,
+    EventId,
+    Heads,
+    LimitKey,
+    OutboxEntry,
+    OutboxId,
+    Pair,
+    PairKey,
+    PeerHead,
+    PendingEntry,
+    Pointer,
+    ProviderId,
+    RebuildJob,
+    StoredObject,
+    StoredRecords,
+    Subscription,
+    Verification,
+    VerificationId,
+    Versioned,
+)
+from chalicelib.services.provider.writes import Write
+
+Clock = Callable[[], int]  # Milliseconds since 1970.
+Entropy = Callable[[int], bytes]  # That many unpredictable bytes.
+
+
+class Lost(Exception):
+    """A compare-and-swap found the row changed since it was read; read it again."""
+
+
+class Undeliverable(Exception):
+    """The message or object can never be delivered as it is; trying again is useless."""
+
+
+class Unreachable(Exception):
+    """The other side did not answer, or answered with something that is not an answer; try later."""
+
+
+class Refused(Exception):
+    """The other side answered, and refuses: `status` is its HTTP status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"status {status}: {reason}")
+        self.status = status
+
+
+class Store(Protocol):
+    """Mappings, verifications, limits, events and outbox: what changes together.
+
+    `commit` makes all writes true at once or none, and raises `Stale` naming the first whose condition fails.
+    It may raise something else after it took effect, if the reply was lost.
+    `admission` reads what opening a verification depends on in one round trip.
+    """
+
+    def commit(self, *writes: Write) -> None: ...
+    def admission(
+        self, verification_id: VerificationId, key: PairKey, limits: Sequence[LimitKey]
+    ) -> tuple[Verification | None, Pair, tuple[Count, ...]]: ...
+    def records(self, sii: Sii) -> StoredRecords: ...
+    def verification(self, verification_id: VerificationId) -> Verification | None: ...
+    def pair(self, key: PairKey) -> Pair: ...
+
+
+class Snapshots(Protocol):
+    """What a query needs, read in one round trip: the SII's records, its asker's account, all peers' heads.
+
+    The three are each consistent; together they are not a transaction, and a query needs none.
+    """
+
+    def read(self, sii: Sii, provider_id: ProviderId) -> tuple[StoredRecords, Account | None, Heads]: ...
+
+
+class Accounts(Protocol):
+    """Enrolled application providers.
+
+    `recent` may be up to 60 s old; `load` is not. `create` and `replace` also hold each client certificate's
+    thumbprint for this account alone: a thumbprint belongs to one AP or to one peer, never to both, and taking
+    another's raises `AlreadyExists`. `replace` raises `Lost` when the account changed since it was loaded; it
+    leaves the count of users alone.
+    """
+
+    def recent(self, provider_id: ProviderId) -> Account | None: ...
+    def load(self, provider_id: ProviderId) -> Versioned[Account] | None: ...
+    def create(self, account: Account) -> None: ...
+    def replace(self, before: Versioned[Account], after: Account) -> None: ...
+
+
+class Outbox(Protocol):
+    """What is waiting to be sent, at least once each.
+
+    `take` leases an entry that is due: it counts an attempt and moves `next_at` to `until`, so that a worker
+    that dies gives it up by itself; it returns None if the entry is gone, not due, or taken by another. `due`
+    may miss entries of the last second, and is asked again each minute.
+    """
+
+    def take(self, outbox_id: OutboxId, now: int, until: int) -> OutboxEntry | None: ...
+    def postpone(self, entry: OutboxEntry, next_at: int) -> None: ...
+    def done(self, outbox_id: OutboxId) -> None: ...
+    def due(self, now: int, most: int) -> list[OutboxId]: ...
+
+
+class Events(Protocol):
+    """The history of what each application provider was told, kept for 30 days.
+
+    `after` and `until` are event ids' times; the page is ordered by event id. `record` adds a try and a state,
+    and is repeatable; a delivered event stays delivered.
+    """
+
+    def get(self, provider_id: ProviderId, event_id: EventId) -> Event | None: ...
+    def page(self, provider_id: ProviderId, after: EventId | None, until: int, most: int) -> list[Event]: ...
+    def record(
+        self, event: Event, state: Literal["pending", "delivered", "failed"], now: int, outcome: str
+    ) -> None: ...
+
+
+class Idempotency(Protocol):
+    """Answers by Idempotency-Key for 24 h, each scoped to one caller and route by `key`.
+
+    `begin` returns the stored answer (status, headers, body), or None after it has marked the key as in flight until
+    `until`. It raises `IdempotencyKeyReused` for another body and `RequestInFlight` while another works on it.
+    """
+
+    def begin(self, key: Sequence[str], body: bytes, now: int, until: int) -> "StoredAnswer | None": ...
+    def finish(self, key: Sequence[str], answer: "StoredAnswer") -> None: ...
+    def abandon(self, key: Sequence[str]) -> None: ...
+
+
+StoredAnswer = tuple[int, dict[str, str], bytes]
+
+
+class Buckets(Protocol):
+    """Token buckets, one row each, shared by all containers.
+
+    `take` debits `want` tokens of a bucket that holds at most `burst` and gains `rate` a second, or as many as
+    there are, and merges `sketch` (a set of distinct things seen) into the day's. It returns the tokens taken,
+    the milliseconds until the next one, and the merged sketch. Tokens are debited when taken and never given
+    back by it: it can admit too few, never too many. `give_back` returns tokens that were not used. Both raise
+    `Unreachable` when the limiter is down.
+    """
+
+    def take(
+        self, owner: str, kind: str, want: int, rate: float, burst: int, now: int, sketch: bytes = b""
+    ) -> tuple[int, int, bytes]: ...
+    def give_back(self, owner: str, kind: str, tokens: int, burst: int) -> None: ...
+
+
+class Keyring(Protocol):
+    """Keys wrapped by KMS, unwrapped once per container.
+
+    `digest` is a keyed one-way function, separate for each purpose: for ids that must come out the same on a
+    repeat, for pseudonyms, for comparing secrets and bodies. `mapping_id` seals an SII for its provider alone;
+    `open_mapping_id` returns None for any other id, and `fresh` makes two ids of the same pair differ.
+    """
+
+    def signing_key(self, typ: Typ) -> SigningKey: ...
+    def public_jwks(self, typ: Typ) -> list[dict[str, str]]: ...
+    def code_key(self) -> bytes: ...
+    def digest(self, purpose: str, *parts: str | bytes) -> bytes: ...
+    def mapping_id(self, provider_id: str, sii: Sii, fresh: bytes) -> MappingId: ...
+    def open_mapping_id(self, provider_id: str, mapping_id: MappingId) -> Sii | None: ...
+
+
+class Hints(Protocol):
+    """Wake a worker soon. A hint may be lost, doubled or late; schedules do the same work without it.
+
+    It never raises: the work it hints at is already durable, and the adapter logs and counts its failures.
+    """
+
+    def outbox(self, outbox_id: OutboxId, delay_seconds: int = 0) -> None: ...
+    def sequence(self) -> None: ...
+    def follow(self, gp: str) -> None: ...
+    def scan(self, version: int, segment: int) -> None: ...
+
+
+class Messenger(Protocol):
+    """SMS and e-mail. Raises `Undeliverable` when the network says never, anything else when it may yet work."""
+
+    def send_sms(self, number: str, text: str) -> None: ...
+    def send_email(self, address: str, subject: str, text: str) -> None: ...
+
+
+class WebhookSender(Protocol):
+    """POST to a webhook, and nowhere else.
+
+    The name is resolved once, every address it has is checked, and the connection goes to a checked one; no
+    redirect is followed. Returns the status; raises `Unreachable` when there is none.
+    """
+
+    def post(self, url: str, headers: dict[str, str], body: bytes) -> int: ...
+
+
+class TrustLists(Protocol):
+    """The peers that the authority's latest list names; `load` may be up to 60 s old.
+
+    `replace` raises `Lost` unless the list's version is higher than the stored one, and `AlreadyExists` when it
+    names a thumbprint of an enrolled AP.
+    """
+
+    def load(self) -> TrustList: ...
+    def replace(self, listed: TrustList) -> None: ...
+
+
+class PeerHeads(Protocol):
+    """The row of all peers' heads. `replace` raises `Lost` when it changed since."""
+
+    def load(self) -> Versioned[Heads]: ...
+    def replace(self, before: Versioned[Heads], after: Heads) -> None: ...
+
+
+Outcome = Literal["answered", "unreachable", "skipped"]
+
+
+class PeerClient(Protocol):
+    """Other GPs over mutual TLS, within their listed origins and with bounds on bytes and time.
+
+    `ask` asks all peers in parallel, once each, under one deadline; a peer that keeps failing is `skipped`, and
+    its mappings are None unless it answered. The others raise `Unreachable` or `Refused`.
+    """
+
+    def ask(
+        self, peers: Sequence[Peer], sii: Sii, asker: str, now: int
+    ) -> dict[str, tuple[Outcome, tuple[Mapping, ...]]]: ...
+    def filter(self, peer: Peer) -> FilterAnswer: ...
+    def download(self, peer: Peer, path: str, size: int, sha256: str) -> bytes: ...
+    def subscribe(self, peer: Peer, request: SubscriptionRequest) -> SubscriptionAnswer: ...
+    def notify(self, peer: Peer, callback: str, notification: Notification) -> None: ...
+    def claim(self, peer: Peer, claim: str) -> ClaimAnswer: ...
+
+
+class FilterObjects(Protocol):
+    """Immutable objects named by what they hold. Writing one again writes the same bytes.
+
+    `put` returns once the object is durable. `get` raises `LookupError` when there is none. `link` is a URL by
+    which a peer may fetch the object for five minutes.
+    """
+
+    def put(self, name: str, data: bytes) -> StoredObject: ...
+    def get(self, name: str) -> bytes: ...
+    def link(self, name: str) -> str: ...
+    def delete(self, name: str) -> None: ...
+
+
+class PeerFilters(Protocol):
+    """Tests of positions in what a `PeerHead` names: whether all of them are set in base ∪ deltas.
+
+    A base of size 0 has no position set. Objects are immutable, so a container keeps what it has read.
+    """
+
+    def may_hold(self, head: PeerHead, positions: Sequence[int]) -> bool: ...
+
+
+class FilterPointer(Protocol):
+    """The one row that says which filter versions live; `replace` raises `Lost` when it changed since."""
+
+    def load(self) -> Versioned[Pointer]: ...
+    def replace(self, before: Versioned[Pointer], after: Pointer) -> None: ...
+
+
+class PendingLog(Protocol):
+    """Changes that the sequencer has yet to see; `ReplaceRecords` adds to it.
+
+    `read` returns every entry whose transaction returned before the call. `discard` deletes entries and moves
+    the providers' user counts by what they say, each entry exactly once however often it is asked.
+    """
+
+    def read(self) -> list[PendingEntry]: ...
+    def discard(self, entries: Iterable[PendingEntry]) -> None: ...
+
+
+class Scans(Protocol):
+    """All identifiers with an active mapping, by segment: what a rebuilt filter is made of.
+
+    `positions` yields each identifier's positions; identifiers of test numbers are left out. `count` estimates
+    the identifiers (it may be hours old).
+    """
+
+    def positions(self, segment: int, segments: int, parameters: Parameters) -> Iterator[tuple[int, ...]]: ...
+    def count(self) -> int: ...
+
+
+class Subscriptions(Protocol):
+    """Which peer is told of which version. `put` adds or replaces; `acknowledge` only ever raises the seq."""
+
+    def put(self, subscription: Subscription) -> None: ...
+    def get(self, gp: str, subscription_id: str) -> Subscription | None: ...
+    def of_version(self, version: int) -> list[Subscription]: ...
+    def acknowledge(self, subscription: Subscription, seq: int) -> None: ...
+    def failed(self, subscription: Subscription, next_at: int) -> None: ...
+    def delete(self, gp: str, subscription_id: str) -> None: ...
+
+
+class RebuildJobs(Protocol):
+    """The rebuild under way, if any. `finish_segment` is repeatable; `create` leaves an existing job alone."""
+
+    def load(self, version: int) -> RebuildJob | None: ...
+    def create(self, job: RebuildJob) -> None: ...
+    def finish_segment(self, version: int, segment: int, positions: StoredObject, keys: int) -> None: ...
+    def delete(self, version: int) -> None: ...
+
+
+class Alarms(Protocol):
+    """Count something an operator should see. No identifier goes in; `name` is one of few, `about` a peer or AP."""
+
+    def raise_(self, name: str, about: str) -> None: ...

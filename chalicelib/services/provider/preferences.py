@@ -1,0 +1,256 @@
+"""The user's choice among several applications, and its undoing (draft §8.2.1, §10).
+
+`prefer` and `replace` need proof: a code for this identifier and user that this AP had checked within a day, one
+choice a check. `keep` changes nothing but is written down. A choice is one transaction on this GP; peers that
+hold the identifier, or may, follow by claims from the outbox, and the old APs are told by webhook.
+"""
+
+import dataclasses
+from typing import Literal, Protocol
+
+import msgspec
+
+from chalicelib.errors import NotFound, TooManyRequests, Unavailable, VerificationRequired
+from chalicelib.protocol.glados import mappings
+from chalicelib.protocol.glados.client_api import Choice, ChoiceAnswer, MappingAnswer, MappingList
+from chalicelib.protocol.glados.federation_api import PeerMapping
+from chalicelib.protocol.glados.identifiers import Channel, Sii, parse_sii
+from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId
+from chalicelib.protocol.glados.timestamps import DAY, SECOND, format_time
+from chalicelib.services.provider.consultation import Consultation, Consulted
+from chalicelib.services.provider.identities import ulid
+from chalicelib.services.provider.notices import announce
+from chalicelib.services.provider.ports import Clock, Entropy, Hints, Keyring, Snapshots, Store
+from chalicelib.services.provider.state import (
+    Account,
+    Event,
+    EventId,
+    LimitKey,
+    OutboxEntry,
+    OutboxId,
+    Pair,
+    PairKey,
+    StoredRecords,
+    VerificationId,
+)
+from chalicelib.services.provider.writes import AddEvent, AddOutbox, CountUp, ReplaceRecords, SpendProof, Stale, Write
+
+MOST_TRIES = 8
+MOST_CHOICES_A_DAY = 4
+PROOF_LIFE = DAY
+
+
+class ClaimToSend(msgspec.Struct, frozen=True):
+    """A claim as the outbox keeps it until it is signed and sent.
+
+    `sure` says that the peer answered with a match. A peer that could not be asked is asked first, and told
+    only if it has one.
+    """
+
+    gp: str
+    sure: bool
+    sii: str
+    mapping: PeerMapping
+    choice: Literal["prefer", "replace"]
+    preferred_at: str
+    verified_at: str
+    channel: Channel
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Proof:
+    verification_id: VerificationId
+    at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preferences:
+    """Makes choices, and ends, restores and lists an AP's own mappings."""
+
+    store: Store
+    snapshots: Snapshots
+    consultation: Consultation
+    keyring: Keyring
+    hints: Hints
+    clock: Clock
+    entropy: Entropy
+
+    def choose(self, account: Account, choice: Choice) -> ChoiceAnswer:
+        """Record a user's choice for the AP's own mapping of `sii` to `user_id`."""
+        sii = parse_sii(choice.sii)
+        if choice.choice == "keep":
+            return self._keep(account, sii, choice.user_id)
+        kind: Literal["prefer", "replace"] = choice.choice
+
+        def judge(stored: StoredRecords, consulted: Consulted, now: int) -> tuple[Change, MappingId]:
+            mapping = _own(stored, account, choice.user_id)
+            return mappings.choose(stored.records, mapping, kind, now, consulted.stamps), mapping.mapping_id
+
+        chosen, pending = self._decide(account, PairKey(account.provider_id, sii, choice.user_id), kind, judge)
+        return ChoiceAnswer(mapping=MappingAnswer.of(chosen, own=True), choice=kind, pending=pending)
+
+    def restore(self, account: Account, mapping_id: str) -> MappingAnswer:
+        """Bring back an AP's own tombstone as its user's choice; restoring an active mapping is no error."""
+        sii = self._locate(account, mapping_id)
+        found = self._find(account, sii, mapping_id)
+        if found.state == "active":
+            return MappingAnswer.of(found, own=True)
+
+        def judge(stored: StoredRecords, consulted: Consulted, now: int) -> tuple[Change, MappingId]:
+            tombstone = stored.records.find(MappingId(mapping_id))
+            return mappings.restore(stored.records, tombstone, now, consulted.stamps), tombstone.mapping_id
+
+        key = PairKey(account.provider_id, sii, found.user_id)
+        restored, _ = self._decide(account, key, "prefer", judge)
+        return MappingAnswer.of(restored, own=True)
+
+    def show(self, account: Account, mapping_id: str) -> MappingAnswer:
+        """Return one of the AP's own mappings, tombstones included."""
+        return MappingAnswer.of(self._find(account, self._locate(account, mapping_id), mapping_id), own=True)
+
+    def search(self, account: Account, sii_text: str) -> MappingList:
+        """Return the AP's own records for an identifier: the active one and tombstones."""
+        records = self.store.records(parse_sii(sii_text)).records
+        own = [mapping for mapping in records.all if mapping.provider.provider_id == account.provider_id]
+        return MappingList(mappings=[MappingAnswer.of(mapping, own=True) for mapping in own])
+
+    def remove(self, account: Account, mapping_id: str) -> MappingAnswer:
+        """End one of the AP's own mappings; removing it again is no error."""
+        sii = self._locate(account, mapping_id)
+        for _ in range(MOST_TRIES):
+            stored = self.store.records(sii)
+            mapping = _of_account(stored, account, mapping_id)
+            if mapping.state != "active":
+                return MappingAnswer.of(mapping, own=True)
+            now = self.clock()
+            change = mappings.remove(stored.records, mapping, now)
+            told, hinted = announce(change.notices, self.clock, self.entropy)
+            try:
+                self.store.commit(ReplaceRecords(sii, stored, change, now), *told)
+            except Stale:
+                continue
+            for outbox_id in hinted:
+                self.hints.outbox(outbox_id)
+            return MappingAnswer.of(change.records.find(mapping.mapping_id), own=True)
+        raise Unavailable("other changes to this identifier came first")
+
+    def _keep(self, account: Account, sii: Sii, user_id: str) -> ChoiceAnswer:
+        """Write down that the user keeps things as they are."""
+        mapping = _own(self.store.records(sii), account, user_id)
+        now = self.clock()
+        kept = Event(
+            event_id=EventId(ulid(now, self.entropy(10))),
+            provider_id=account.provider_id,
+            type="mapping.kept",
+            at=now,
+            mapping_id=mapping.mapping_id,
+            user_id=user_id,
+            sequence=mapping.sequence,
+            by=mapping.provider,
+            state="delivered",
+        )
+        self.store.commit(AddEvent(kept))
+        return ChoiceAnswer(mapping=MappingAnswer.of(mapping, own=True), choice="keep", pending=[])
+
+    def _decide(
+        self, account: Account, key: PairKey, kind: Literal["prefer", "replace"], judge: "Judge"
+    ) -> tuple[Mapping, list[str]]:
+        """Ask the peers, judge, and make the choice true here in one transaction with its claims and notices."""
+        consulted: Consulted | None = None
+        for _ in range(MOST_TRIES):
+            now = self.clock()
+            stored, _, heads = self.snapshots.read(key.sii, account.provider_id)
+            proof = self._proof(key, now)
+            if consulted is None:
+                consulted = self.consultation.ask(key.sii, heads, account.provider_id, now)
+            change, mapping_id = judge(stored, consulted, now)
+            chosen = change.records.find(mapping_id)
+            told, hinted = announce(change.notices, self.clock, self.entropy)
+            claims = self._claims(key.sii, chosen, kind, consulted, proof, now)
+            day = now - now % DAY
+            limit = LimitKey("choices", f"{account.provider_id} {key.sii.uri}", day, day + DAY)
+            count = CountUp(limit, MOST_CHOICES_A_DAY, now)
+            spend = SpendProof(key, proof.verification_id)
+            replace = ReplaceRecords(key.sii, stored, change, now)
+            writes: list[Write] = [spend, count, replace, *told, *(AddOutbox(claim) for claim in claims)]
+            try:
+                self.store.commit(*writes)
+            except Stale as stale:
+                if stale.write is count:
+                    raise TooManyRequests("choices-a-day", (limit.ends - now) / SECOND) from stale
+                if stale.write is spend:
+                    raise VerificationRequired("the code checked last was already used for a choice") from stale
+                continue
+            # From here the choice stands. The claims and notices were written with it and cannot be lost.
+            for outbox_id in (*hinted, *(claim.outbox_id for claim in claims)):
+                self.hints.outbox(outbox_id)
+            if change.appears and not key.sii.is_test_number:
+                self.hints.sequence()
+            return chosen, list(consulted.unanswered)
+        raise Unavailable("other changes to this identifier came first")
+
+    def _proof(self, key: PairKey, now: int) -> _Proof:
+        pair: Pair = self.store.pair(key)
+        if pair.proof is None or now - pair.proof_at > PROOF_LIFE:
+            raise VerificationRequired("no code was checked for this identifier and user within the last day")
+        if pair.proof_used:
+            raise VerificationRequired("the code checked last was already used for a choice")
+        return _Proof(pair.proof, pair.proof_at)
+
+    def _claims(
+        self,
+        sii: Sii,
+        chosen: Mapping,
+        kind: Literal["prefer", "replace"],
+        consulted: Consulted,
+        proof: _Proof,
+        now: int,
+    ) -> list[OutboxEntry]:
+        """Return an outbox entry for each peer that holds the identifier, and each that could not be asked."""
+        if chosen.preferred_at is None:
+            raise AssertionError("a chosen mapping has the time of its choice")
+        entries = []
+        for gp in (*consulted.answered_with, *consulted.unanswered):
+            claim = ClaimToSend(
+                gp=gp,
+                sure=gp in consulted.answered_with,
+                sii=sii.uri,
+                mapping=PeerMapping.of(chosen),
+                choice=kind,
+                preferred_at=format_time(chosen.preferred_at),
+                verified_at=format_time(proof.at),
+                channel=sii.channel,
+            )
+            identity = OutboxId(f"claim.{gp}.{proof.verification_id}")
+            ref = msgspec.json.encode(claim).decode()
+            entries.append(OutboxEntry(identity, "claim", ref, created_at=now, next_at=now))
+        return entries
+
+    def _locate(self, account: Account, mapping_id: str) -> Sii:
+        sii = self.keyring.open_mapping_id(account.provider_id, MappingId(mapping_id))
+        if sii is None:
+            raise NotFound("there is no such mapping")
+        return sii
+
+    def _find(self, account: Account, sii: Sii, mapping_id: str) -> Mapping:
+        return _of_account(self.store.records(sii), account, mapping_id)
+
+
+class Judge(Protocol):
+    """Turns what was read into the change to make, and says which mapping is the chosen one."""
+
+    def __call__(self, stored: StoredRecords, consulted: Consulted, now: int, /) -> tuple[Change, MappingId]: ...  # noqa: D102
+
+
+def _own(stored: StoredRecords, account: Account, user_id: str) -> Mapping:
+    mapping = stored.records.of(account.provider_id)
+    if mapping is None or mapping.user_id != user_id:
+        raise NotFound("the provider has no active mapping of this identifier to this user")
+    return mapping
+
+
+def _of_account(stored: StoredRecords, account: Account, mapping_id: str) -> Mapping:
+    mapping = stored.records.find(MappingId(mapping_id))
+    if mapping.provider.provider_id != account.provider_id:
+        raise NotFound("there is no such mapping")
+    return mapping

@@ -1,0 +1,96 @@
+"""The port `Buckets`: token buckets, one row each, changed by compare-and-swap.
+
+A bucket is stored as millionths of tokens and the moment they were counted at. It fills by the clock of whoever
+takes, and time that runs backwards fills nothing. The sketch of what was seen belongs to one day (UTC).
+"""
+
+import math
+
+import urllib3.exceptions
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.protocol.glados import sketch as sketches
+from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.services.provider.ports import Unreachable
+from chalicelib.storage.dynamodb import FIRST_DELAY, ConditionFailed, Database, Item, Put, Update, number
+from chalicelib.storage.items import gone_at
+
+TABLE = "bucket"
+ATTEMPTS = 10
+_MICRO = 1_000_000
+
+
+class AwsBuckets:
+    """Buckets of one stage."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def take(
+        self, owner: str, kind: str, want: int, rate: float, burst: int, now: int, sketch: bytes = b""
+    ) -> tuple[int, int, bytes]:
+        """Debit up to `want` tokens; return them, the wait for the next one, and the day's sketch."""
+        try:
+            for attempt in range(ATTEMPTS):
+                taken = self._try(owner, kind, want, rate, burst, now, sketch)
+                if taken is not None:
+                    return taken
+                self.database.sleep(FIRST_DELAY * min(2**attempt, 8) * self.database.jitter())
+        except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError, TimeoutError) as error:
+            raise Unreachable("the limiter cannot be asked") from error
+        raise Unreachable("too many take from one bucket at once")
+
+    def _try(
+        self, owner: str, kind: str, want: int, rate: float, burst: int, now: int, sketch: bytes
+    ) -> tuple[int, int, bytes] | None:
+        """Take once, or return None if another was quicker."""
+        key: Item = {"owner": owner, "kind": kind}
+        row = self.database.get(TABLE, key)
+        tokens, at, seen, version = burst * _MICRO, now, b"", 0
+        if row is not None:
+            version = number(row, "v")
+            gained = max(0, int((now - number(row, "at")) * rate * _MICRO / SECOND))
+            at = now if gained else number(row, "at")  # What is less than a millionth keeps its time.
+            tokens = min(burst * _MICRO, number(row, "tokens") + gained)
+            kept = row.get("sketch", b"")
+            if isinstance(kept, bytes) and number(row, "day", -1) == now // DAY:
+                seen = kept
+        taken = max(0, min(want, tokens // _MICRO))
+        left = tokens - taken * _MICRO
+        merged = sketches.merge(seen, sketch) if seen or sketch else b""
+        wait = 0 if left >= _MICRO else math.ceil((_MICRO - left) * SECOND / (rate * _MICRO)) if rate > 0 else DAY
+        changed: Item = {
+            **key,
+            "v": version + 1,
+            "tokens": left,
+            "at": at,
+            "day": now // DAY,
+            "sketch": merged,
+            "gone_at": gone_at(now + 2 * DAY),
+        }
+        condition = "attribute_not_exists(#v)" if row is None else "#v = :before"
+        try:
+            self.database.write(Put(TABLE, changed, condition, {} if row is None else {"before": version}))
+        except ConditionFailed:
+            return None
+        return taken, wait, merged
+
+    def give_back(self, owner: str, kind: str, tokens: int, burst: int) -> None:
+        """Return tokens, at most until the bucket is full; a bucket that has gone is full."""
+        key: Item = {"owner": owner, "kind": kind}
+        full = burst * _MICRO
+        try:
+            self._give(key, "SET #v = #v + :one, #tokens = #tokens + :given", "#tokens <= :room", tokens * _MICRO, full)
+        except ConditionFailed as failed:
+            if failed.row is None:
+                return
+            try:
+                self._give(key, "SET #v = #v + :one, #tokens = :full", "#tokens > :room", tokens * _MICRO, full)
+            except ConditionFailed:
+                return  # Others took some meanwhile. Too few tokens is the side to err on.
+        except (ClientError, BotoCoreError) as error:
+            raise Unreachable("the limiter cannot be asked") from error
+
+    def _give(self, key: Item, change: str, condition: str, given: int, full: int) -> None:
+        values: Item = {"one": 1, "room": full - given, **({"full": full} if ":full" in change else {"given": given})}
+        self.database.write(Update(TABLE, key, change, condition, values))

@@ -1,0 +1,380 @@
+"""DynamoDB as this provider uses it: typed writes, consistent reads, transactions whose failures can be named.
+
+A thin layer over botocore's low-level client. Values are plain Python; an expression names attributes as
+`#name` and values as `:name`, and the layer tells DynamoDB which is which, so reserved words need no thought.
+Every item carries the version of its schema.
+
+What is sent again, and when: a read, and a transaction under its token, after anything that may pass; a single
+conditional write only when DynamoDB says that it did not happen. Sent again blindly it could fail on its own
+success. All attempts together stay below a second or so; then the error is the caller's.
+"""
+
+import dataclasses
+import functools
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import urllib3.exceptions
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+
+from chalicelib.storage import clients
+from chalicelib.storage.signed_call import SignedCall
+
+SCHEMA = 1
+MOST_IN_TRANSACTION = 100
+MOST_IN_BATCH = 100
+ATTEMPTS = 7
+FIRST_DELAY = 0.02
+
+Value = str | int | bytes | bool | frozenset[str]
+Item = dict[str, Value]
+Answer = TypeVar("Answer")
+
+# DynamoDB did nothing, and may do it a little later.
+_DID_NOT_HAPPEN = frozenset(
+    {
+        "ThrottlingException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+_PASSING_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_MAY_HAVE_HAPPENED = frozenset({"InternalServerError", "ServiceUnavailable", "500", "502", "503", "504"})
+
+
+class ConditionFailed(Exception):
+    """The row is not as the write requires; `row` is what it was, where it was asked for."""
+
+    def __init__(self, row: Item | None = None) -> None:
+        super().__init__("the condition of a write does not hold")
+        self.row = row
+
+
+class Cancelled(Exception):
+    """Nothing of a transaction was written; `failed` are the positions of the operations whose condition failed."""
+
+    def __init__(self, failed: tuple[int, ...]) -> None:
+        super().__init__(f"the conditions of the operations {failed} of a transaction do not hold")
+        self.failed = failed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Put:
+    """Write a whole item."""
+
+    table: str
+    item: Item
+    condition: str = ""
+    values: Item = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Update:
+    """Change some attributes of an item, or make it."""
+
+    table: str
+    key: Item
+    change: str
+    condition: str = ""
+    values: Item = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove an item."""
+
+    table: str
+    key: Item
+    condition: str = ""
+    values: Item = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """Write nothing, but require something of an item; for transactions only."""
+
+    table: str
+    key: Item
+    condition: str
+    values: Item = dataclasses.field(default_factory=dict)
+
+
+Operation = Put | Update | Delete | Check
+
+
+class Attribute(msgspec.Struct, frozen=True):
+    """A value as DynamoDB writes it: exactly one of these is set."""
+
+    S: str | None = None
+    N: str | None = None
+    B: bytes | None = None
+    BOOL: bool | None = None
+    SS: list[str] | None = None
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    Responses: dict[str, list[dict[str, Attribute]]]
+    UnprocessedKeys: dict[str, Any]
+
+
+_batch = msgspec.json.Decoder(_Batch)
+
+
+class Database:
+    """The tables of one stage; safe for threads, and cheap to make.
+
+    `jitter` returns a number from 0 to 1 by which each wait is multiplied, so that losers of a race do not meet
+    again at the next turn.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.stage = stage
+        self.jitter = jitter
+        self.sleep = sleep
+        self._signed_call: SignedCall | None = None
+
+    def name(self, table: str) -> str:
+        """Return a table's full name."""
+        return f"glados-{self.stage}-{table}"
+
+    def get(self, table: str, key: Item) -> Item | None:
+        """Return an item as it is now, or None."""
+        return self.batch_get([(table, key)])[0]
+
+    def batch_get(self, wanted: Sequence[tuple[str, Item]]) -> list[Item | None]:
+        """Return items in the order they are asked for, each read consistently, by one call for each hundred."""
+        rows = dict.fromkeys((self.name(table), tuple(key.items())) for table, key in wanted)
+        found: dict[tuple[str, tuple[tuple[str, Value], ...]], Item] = {}
+        for start in range(0, len(rows), MOST_IN_BATCH):
+            asked: dict[str, Any] = {}
+            parts: dict[str, list[str]] = {}
+            for name, key in list(rows)[start : start + MOST_IN_BATCH]:
+                asked.setdefault(name, {"Keys": [], "ConsistentRead": True})["Keys"].append(to_wire(dict(key)))
+                parts[name] = [part for part, _ in key]
+            for name, item in self._collect(asked):
+                found[name, tuple((part, item[part]) for part in parts[name])] = item
+        return [found.get((self.name(table), tuple(key.items()))) for table, key in wanted]
+
+    def _collect(self, asked: dict[str, Any]) -> Iterator[tuple[str, Item]]:
+        """Read until no key is left unprocessed, or the attempts are used up."""
+        call = self._signed_call = self._signed_call or SignedCall()
+        for attempt in range(ATTEMPTS):
+            body = msgspec.json.encode({"RequestItems": asked})
+            answer = _batch.decode(self._repeat(functools.partial(call.send, body), safe=True))
+            for name, items in answer.Responses.items():
+                for item in items:
+                    yield name, {part: _from_attribute(value) for part, value in item.items()}
+            asked = answer.UnprocessedKeys
+            if not asked:
+                return
+            self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
+        raise TimeoutError("DynamoDB left keys unprocessed too often")
+
+    def write(self, operation: Put | Update | Delete, returns: Literal["NONE", "ALL_NEW"] = "NONE") -> Item | None:
+        """Do one write; raise `ConditionFailed` with the row as it was."""
+        request = self._request(operation)
+        request["ReturnValues"] = returns
+        if operation.condition:
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        method = {Put: "put_item", Update: "update_item", Delete: "delete_item"}[type(operation)]
+        call = getattr(clients.client("dynamodb"), method)
+        try:
+            answer = self._repeat(functools.partial(call, **request), safe=False)
+        except ClientError as error:
+            if _code(error) != "ConditionalCheckFailedException":
+                raise
+            row: dict[str, dict[str, Any]] = dict(error.response).get("Item", {})  # type: ignore[assignment]
+            raise ConditionFailed(from_wire(row) if row else None) from error
+        changed = answer.get("Attributes")
+        return from_wire(changed) if changed else None
+
+    def transact(self, operations: Sequence[Operation]) -> None:
+        """Do all operations or none; raise `Cancelled` with those whose condition failed.
+
+        The token makes it safe for this method to send the transaction again when an answer is lost.
+        """
+        if len(operations) > MOST_IN_TRANSACTION:
+            raise ValueError(f"a transaction of {len(operations)} items; DynamoDB takes {MOST_IN_TRANSACTION}")
+        kinds = {Put: "Put", Update: "Update", Delete: "Delete", Check: "ConditionCheck"}
+        items = [{kinds[type(operation)]: self._request(operation)} for operation in operations]
+        token = str(uuid.uuid4())
+        call = clients.client("dynamodb").transact_write_items
+        try:
+            self._repeat(lambda: call(TransactItems=items, ClientRequestToken=token), safe=True)
+        except ClientError as error:
+            reasons = [reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])]
+            failed = tuple(place for place, reason in enumerate(reasons) if reason == "ConditionalCheckFailed")
+            if not failed:
+                raise
+            raise Cancelled(failed) from error
+
+    def query(
+        self,
+        table: str,
+        condition: str,
+        values: Item,
+        *,
+        index: str | None = None,
+        most: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[Item]:
+        """Yield the items of one partition in key order; consistently, unless it is an index that is asked."""
+        request: dict[str, Any] = {
+            "TableName": self.name(table),
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            "ExpressionAttributeValues": {":" + name: value_to_wire(value) for name, value in values.items()},
+            "ScanIndexForward": not newest_first,
+            **({"ConsistentRead": True} if index is None else {"IndexName": index}),
+            **({} if most is None else {"Limit": most}),
+        }
+        return self._pages("query", request, most)
+
+    def scan(self, table: str, segment: int = 0, segments: int = 1) -> Iterator[Item]:
+        """Yield every item of a table's segment, read consistently: for schedules, never for a request."""
+        request = {
+            "TableName": self.name(table),
+            "ConsistentRead": True,
+            "Segment": segment,
+            "TotalSegments": segments,
+        }
+        return self._pages("scan", request, None)
+
+    def _pages(self, method: str, request: dict[str, Any], most: int | None) -> Iterator[Item]:
+        call = getattr(clients.client("dynamodb"), method)
+        count = 0
+        while True:
+            page = self._repeat(functools.partial(call, **request), safe=True)
+            for item in page["Items"]:
+                yield from_wire(item)
+                count += 1
+                if count == most:
+                    return
+            if "LastEvaluatedKey" not in page:
+                return
+            request = {**request, "ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _request(self, operation: Operation) -> dict[str, Any]:
+        request: dict[str, Any] = {"TableName": self.name(operation.table)}
+        if isinstance(operation, Put):
+            request["Item"] = to_wire({**operation.item, "schema": SCHEMA})
+        else:
+            request["Key"] = to_wire(operation.key)
+        change = operation.change if isinstance(operation, Update) else ""
+        if change:
+            request["UpdateExpression"] = change
+        if operation.condition:
+            request["ConditionExpression"] = operation.condition
+        names = _names(change + operation.condition)
+        if names:
+            request["ExpressionAttributeNames"] = names
+        if operation.values:
+            request["ExpressionAttributeValues"] = {
+                ":" + name: value_to_wire(value) for name, value in operation.values.items()
+            }
+        return request
+
+    def _repeat(self, call: Callable[[], Answer], *, safe: bool) -> Answer:
+        """Call until it succeeds, fails for good, or has been tried often enough.
+
+        `safe` says that doing it twice is doing it once.
+        """
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return call()
+            except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
+                if not _may_repeat(error, safe=safe):
+                    raise
+            self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
+        return call()
+
+
+def _may_repeat(error: Exception, *, safe: bool) -> bool:
+    if isinstance(error, ClientError):
+        code = _code(error)
+        if code == "TransactionCanceledException":
+            reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])}
+            return reasons <= _PASSING_REASONS and reasons != {"None"}
+        return code in _DID_NOT_HAPPEN or (safe and code in _MAY_HAVE_HAPPENED)
+    return safe or isinstance(error, ConnectTimeoutError | EndpointConnectionError)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
+
+
+def _names(expression: str) -> dict[str, str]:
+    return {"#" + name: name for name in re.findall(r"#(\w+)", expression)}
+
+
+def value_to_wire(value: Value) -> dict[str, Any]:
+    """Write a value in DynamoDB's notation."""
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": value}
+        case frozenset():
+            return {"SS": sorted(value)}
+
+
+def to_wire(item: Item) -> dict[str, dict[str, Any]]:
+    """Write an item in DynamoDB's notation."""
+    return {name: value_to_wire(value) for name, value in item.items()}
+
+
+def from_wire(wire: dict[str, dict[str, Any]]) -> Item:
+    """Read an item as botocore returns it."""
+    return {name: _from_attribute(Attribute(**value)) for name, value in wire.items()}
+
+
+def _from_attribute(attribute: Attribute) -> Value:
+    if attribute.B is not None:
+        return attribute.B
+    if attribute.S is not None:
+        return attribute.S
+    if attribute.N is not None:
+        return int(attribute.N)
+    if attribute.BOOL is not None:
+        return attribute.BOOL
+    return frozenset(attribute.SS or ())
+
+
+def text(item: Item, name: str) -> str:
+    """Return a string attribute that the item must have."""
+    value = item[name]
+    if not isinstance(value, str):
+        raise TypeError(f"the attribute {name} is no string")
+    return value
+
+
+def number(item: Item, name: str, default: int | None = None) -> int:
+    """Return an integer attribute, or the default where the item has none."""
+    value = item.get(name, default)
+    if not isinstance(value, int):
+        raise TypeError(f"the attribute {name} is no number")
+    return value
+
+
+def blob(item: Item, name: str) -> bytes:
+    """Return a binary attribute that the item must have."""
+    value = item[name]
+    if not isinstance(value, bytes):
+        raise TypeError(f"the attribute {name} is not binary")
+    return value

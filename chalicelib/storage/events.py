@@ -1,0 +1,98 @@
+"""The port `Events`: what each application provider was told, by provider and day, kept for 30 days."""
+
+from typing import Literal
+
+import msgspec
+
+from chalicelib.protocol.glados.mappings import Provider
+from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.services.provider.identities import earliest, time_of
+from chalicelib.services.provider.ports import Clock
+from chalicelib.services.provider.state import Event, EventId, ProviderId
+from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Update, blob, number, text
+from chalicelib.storage.items import EVENT_LIFE, EVENTS, SealedEvent, event_day, event_key
+from chalicelib.storage.sealing import Sealer
+
+_sealed = msgspec.json.Decoder(SealedEvent)
+
+
+class AwsEvents:
+    """The events of one stage."""
+
+    def __init__(self, database: Database, sealer: Sealer, clock: Clock) -> None:
+        self.database = database
+        self.sealer = sealer
+        self.clock = clock
+
+    def get(self, provider_id: ProviderId, event_id: EventId) -> Event | None:
+        """Return one event of a provider; an id of another form names none."""
+        if time_of(event_id) is None:
+            return None
+        row = self.database.get(EVENTS, event_key(provider_id, event_id))
+        return None if row is None or self._is_over(row) else self._read(row)
+
+    def page(self, provider_id: ProviderId, after: EventId | None, until: int, most: int) -> list[Event]:
+        """Return up to `most` events that follow `after` and happened no later than `until`, oldest first.
+
+        Days are asked one by one, at most 31 of them, and nothing older than an event's life.
+        """
+        oldest = self.clock() - EVENT_LIFE
+        since = max(oldest, 0 if after is None else time_of(after) or 0)
+        low, high = after or "", earliest(until + 1)
+        found: list[Event] = []
+        for day in range(since // DAY, until // DAY + 1):
+            rows = self.database.query(
+                EVENTS,
+                "#day = :day AND #id BETWEEN :low AND :high",
+                {"day": event_day(provider_id, day * DAY), "low": low or earliest(0), "high": high},
+                most=most - len(found) + 1,
+            )
+            found += [self._read(row) for row in rows if text(row, "id") not in {low, high} and not self._is_over(row)]
+            if len(found) >= most:
+                break
+        return found[:most]
+
+    def record(self, event: Event, state: Literal["pending", "delivered", "failed"], now: int, outcome: str) -> None:
+        """Add a try and a state; an event that was delivered stays so, and one that has expired stays gone."""
+        tries: Item = {"one": frozenset({f"{now:015d} {outcome}"})}
+        key = event_key(event.provider_id, event.event_id)
+        try:
+            self.database.write(
+                Update(
+                    EVENTS,
+                    key,
+                    "SET #state = :state ADD #tries :one",
+                    "attribute_exists(#id) AND #state <> :delivered",
+                    {**tries, "state": state, "delivered": "delivered"},
+                )
+            )
+        except ConditionFailed as failed:
+            if failed.row is not None:
+                self.database.write(Update(EVENTS, key, "ADD #tries :one", "attribute_exists(#id)", tries))
+
+    def _is_over(self, row: Item) -> bool:
+        return number(row, "gone_at") * SECOND <= self.clock()
+
+    def _read(self, row: Item) -> Event:
+        event_id = text(row, "id")
+        opened = _sealed.decode(self.sealer.open(EVENTS, event_id, blob(row, "sealed")))
+        tries = row.get("tries")
+        plain = {
+            "event_id": event_id,
+            "provider_id": text(row, "provider_id"),
+            "type": text(row, "type"),
+            "at": number(row, "at"),
+            "mapping_id": row.get("mapping_id"),
+            "user_id": opened.user_id,
+            "sequence": row.get("sequence"),
+            "by": None if opened.by is None else Provider(*opened.by),
+            "detail": opened.detail,
+            "state": text(row, "state"),
+            "tries": tuple(map(_read_try, sorted(tries))) if isinstance(tries, frozenset) else (),
+        }
+        return msgspec.convert(plain, Event)
+
+
+def _read_try(entry: str) -> tuple[int, str]:
+    moment, _, outcome = entry.partition(" ")
+    return int(moment), outcome

@@ -1,0 +1,1 @@
+"""The whole federation on one machine: emulated AWS, real mutual TLS, real processes, real queues."""

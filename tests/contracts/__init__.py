@@ -1,0 +1,1 @@
+"""What every port promises, asked of the fakes and of the real adapters alike."""

@@ -1,0 +1,178 @@
+"""Who may call, and which peers there are: accounts, the trust list, the peers' heads, subscriptions.
+
+Where a port may answer with what it knew a minute ago, the fake always does, so that no service comes to rely on
+fresher answers than it was promised.
+"""
+
+import dataclasses
+from typing import Generic, TypeVar
+
+from chalicelib.errors import AlreadyExists
+from chalicelib.protocol.glados.timestamps import SECOND
+from chalicelib.protocol.glados.trust import TrustList
+from chalicelib.services.provider.ports import Clock, Lost
+from chalicelib.services.provider.state import Account, Heads, PeerHead, ProviderId, Subscription, Versioned
+from tests.fakes.faults import Fake, Faults, fallible, require
+from tests.fakes.tables import Row, Tables, Token
+
+OLDEST_READ = 60 * SECOND
+
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Value]):
+    """Reads as old as they may be."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._kept: dict[str, tuple[int, Value]] = {}
+
+    def read(self, name: str, fresh: Value) -> Value:
+        now = self.clock()
+        read_at, kept = self._kept.get(name, (now, fresh))
+        if now - read_at >= OLDEST_READ:
+            read_at, kept = now, fresh
+        self._kept[name] = (read_at, kept)
+        return kept
+
+
+class MemoryAccounts(Fake):
+    port = "accounts"
+
+    def __init__(self, faults: Faults, tables: Tables, clock: Clock) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+        self._recent: Recent[Account | None] = Recent(clock)
+
+    @fallible
+    def recent(self, provider_id: ProviderId) -> Account | None:
+        return self._recent.read(provider_id, self.tables.account(provider_id))
+
+    @fallible
+    def load(self, provider_id: ProviderId) -> Versioned[Account] | None:
+        account = self.tables.account(provider_id)
+        if account is None:
+            return None
+        return Versioned(account, Token(f"account {provider_id}", self.tables.accounts[provider_id].version))
+
+    @fallible
+    def create(self, account: Account) -> None:
+        require(account.users == 0, "a new account has no users yet")
+        row = self.tables.accounts.get(account.provider_id)
+        if row is not None and row.value != account:
+            raise AlreadyExists("the provider is enrolled already")
+        self._hold_thumbprints(account)
+        self.tables.accounts[account.provider_id] = row or Row(account, 1)
+
+    @fallible
+    def replace(self, before: Versioned[Account], after: Account) -> None:
+        provider_id = before.value.provider_id
+        require(after.provider_id == provider_id, "an account keeps its id")
+        require(isinstance(before.token, Token), "a token that no read gave out")
+        row = self.tables.accounts.get(provider_id)
+        if row is None or before.token != Token(f"account {provider_id}", row.version):
+            raise Lost
+        self._hold_thumbprints(after)
+        self.tables.accounts[provider_id] = row.next(dataclasses.replace(after, users=0))
+
+    def _hold_thumbprints(self, account: Account) -> None:
+        taken = {
+            thumbprint
+            for row in self.tables.accounts.values()
+            if row.value.provider_id != account.provider_id
+            for thumbprint in row.value.thumbprints
+        }
+        taken |= {thumbprint for peer in self.tables.trust_list.peers for thumbprint in peer.thumbprints}
+        if taken & set(account.thumbprints):
+            raise AlreadyExists("the certificate belongs to somebody else")
+
+
+class MemoryTrustLists(Fake):
+    port = "trust_lists"
+
+    def __init__(self, faults: Faults, tables: Tables, clock: Clock) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+        self._recent: Recent[TrustList] = Recent(clock)
+
+    @fallible
+    def load(self) -> TrustList:
+        return self._recent.read("list", self.tables.trust_list)
+
+    @fallible
+    def replace(self, listed: TrustList) -> None:
+        if listed.version <= self.tables.trust_list.version:
+            raise Lost
+        enrolled = {thumbprint for row in self.tables.accounts.values() for thumbprint in row.value.thumbprints}
+        if any(enrolled & set(peer.thumbprints) for peer in listed.peers):
+            raise AlreadyExists("a peer's certificate belongs to an application provider")
+        self.tables.trust_list = listed
+
+
+class MemoryPeerHeads(Fake):
+    port = "peer_heads"
+
+    def __init__(self, faults: Faults, tables: Tables) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+
+    @fallible
+    def load(self) -> Versioned[Heads]:
+        return Versioned(self.tables.heads.value, Token("heads", self.tables.heads.version))
+
+    @fallible
+    def replace(self, before: Versioned[Heads], after: Heads) -> None:
+        require(isinstance(before.token, Token), "a token that no read gave out")
+        if before.token != Token("heads", self.tables.heads.version):
+            raise Lost
+        for head in after.by_gp:
+            check_head(self.tables.heads.value.of(head.gp), head)
+        require(len({head.gp for head in after.by_gp}) == len(after.by_gp), "a peer has two heads")
+        self.tables.heads = self.tables.heads.next(after)
+
+
+def check_head(before: PeerHead | None, after: PeerHead) -> None:
+    """Require that what we hold of a peer's filter never goes back."""
+    if before is not None:
+        steps = (before.version, before.seq), (after.version, after.seq)
+        require(steps[0] <= steps[1], "a peer's head goes back")
+        if before.version == after.version:
+            require(before.parameters == after.parameters, "a filter version changed its parameters")
+
+
+class MemorySubscriptions(Fake):
+    port = "subscriptions"
+
+    def __init__(self, faults: Faults, tables: Tables) -> None:
+        super().__init__(faults, tables.lock)
+        self._rows: dict[tuple[str, str], Subscription] = {}
+
+    @fallible
+    def put(self, subscription: Subscription) -> None:
+        self._rows[subscription.gp, subscription.subscription_id] = subscription
+
+    @fallible
+    def get(self, gp: str, subscription_id: str) -> Subscription | None:
+        return self._rows.get((gp, subscription_id))
+
+    @fallible
+    def of_version(self, version: int) -> list[Subscription]:
+        return [row for row in self._rows.values() if row.version == version]
+
+    @fallible
+    def acknowledge(self, subscription: Subscription, seq: int) -> None:
+        known = self._rows.get((subscription.gp, subscription.subscription_id))
+        if known is not None and seq > known.acked_seq:
+            acked = dataclasses.replace(known, acked_seq=seq, failures=0, next_at=0)
+            self._rows[known.gp, known.subscription_id] = acked
+
+    @fallible
+    def failed(self, subscription: Subscription, next_at: int) -> None:
+        known = self._rows.get((subscription.gp, subscription.subscription_id))
+        if known is not None:
+            later = dataclasses.replace(known, failures=subscription.failures + 1, next_at=next_at)
+            self._rows[known.gp, known.subscription_id] = later
+
+    @fallible
+    def delete(self, gp: str, subscription_id: str) -> None:
+        self._rows.pop((gp, subscription_id), None)
