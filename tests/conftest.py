@@ -10,9 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let long campaigns be asked for; their default is short."""
-    parser.addoption(
-        "--campaign", type=int, default=1, metavar="N", help="run random campaigns N times as long"
-    )
+    parser.addoption("--campaign", type=int, default=1, metavar="N", help="run random campaigns N times as long")
 
 
 @pytest.fixture(scope="session")

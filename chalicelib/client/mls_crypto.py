@@ -97,17 +97,13 @@ class MemberSuite:
         pair = self.hpke.kem.derive_key_pair(secret)
         return KeyPair(pair.private_key.to_private_bytes(), pair.public_key.to_public_bytes())
 
-    def encrypt_with_label(
-        self, public_key: bytes, label: str, context: bytes, plaintext: bytes
-    ) -> HPKECiphertext:
+    def encrypt_with_label(self, public_key: bytes, label: str, context: bytes, plaintext: bytes) -> HPKECiphertext:
         """EncryptWithLabel (§5.1.3)."""
         receiver = self.hpke.kem.deserialize_public_key(public_key)
         kem_output, sender = self.hpke.create_sender_context(receiver, _encrypt_context(label, context))
         return HPKECiphertext(kem_output, sender.seal(plaintext))
 
-    def decrypt_with_label(
-        self, private_key: bytes, label: str, context: bytes, ciphertext: HPKECiphertext
-    ) -> bytes:
+    def decrypt_with_label(self, private_key: bytes, label: str, context: bytes, ciphertext: HPKECiphertext) -> bytes:
         """DecryptWithLabel (§5.1.3)."""
         try:
             receiver = self.hpke.create_recipient_context(

@@ -88,9 +88,7 @@ def _sender_aad(group_id: bytes, epoch: int, content_type: ContentType) -> bytes
     return opaque(group_id) + uint64(epoch) + uint8(content_type)
 
 
-def _sender_key_and_nonce(
-    suite: MemberSuite, sender_data_secret: bytes, ciphertext: bytes
-) -> tuple[bytes, bytes]:
+def _sender_key_and_nonce(suite: MemberSuite, sender_data_secret: bytes, ciphertext: bytes) -> tuple[bytes, bytes]:
     sample = ciphertext[: suite.hash_size]
     return (
         suite.expand_with_label(sender_data_secret, "key", sample, suite.key_size),

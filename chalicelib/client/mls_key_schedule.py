@@ -35,15 +35,11 @@ class EpochSecrets:
         return cls.from_joiner_secret(suite, joiner_secret, psk_secret, context)
 
     @classmethod
-    def from_joiner_secret(
-        cls, suite: MemberSuite, joiner_secret: bytes, psk_secret: bytes, context: bytes
-    ) -> Self:
+    def from_joiner_secret(cls, suite: MemberSuite, joiner_secret: bytes, psk_secret: bytes, context: bytes) -> Self:
         """Return an epoch's secrets from what a Welcome brings."""
         with_psk = suite.extract(joiner_secret, psk_secret)
         epoch_secret = suite.expand_with_label(with_psk, "epoch", context, suite.hash_size)
-        return cls.from_epoch_secret(
-            suite, joiner_secret, suite.derive_secret(with_psk, "welcome"), epoch_secret
-        )
+        return cls.from_epoch_secret(suite, joiner_secret, suite.derive_secret(with_psk, "welcome"), epoch_secret)
 
     @classmethod
     def from_epoch_secret(

@@ -139,9 +139,7 @@ class Identity:
         """Return a KeyPackage with its private keys."""
         init = self.suite.derive_key_pair(random(self.suite.hash_size))
         encryption = self.suite.derive_key_pair(random(self.suite.hash_size))
-        leaf = self.leaf_node(
-            encryption.public, LeafNodeSource.KEY_PACKAGE, lifetime=Lifetime(now, now + lifetime)
-        )
+        leaf = self.leaf_node(encryption.public, LeafNodeSource.KEY_PACKAGE, lifetime=Lifetime(now, now + lifetime))
         unsigned = KeyPackage(MLS10, self.suite.suite.number, init.public, leaf, (), b"")
         signed = dataclasses.replace(unsigned, signature=self.sign("KeyPackageTBS", unsigned.signed))
         return PrivateKeyPackage(self, signed, init.private, encryption)
@@ -207,9 +205,7 @@ class Member:
         suite = owner.identity.suite
         leaf = owner.public.leaf_node
         tree = PlainTree.build(suite.suite, policy or Policy(), [leaf])
-        context = GroupContext(
-            MLS10, suite.suite.number, group_id, 0, tree.summary(0).tree_hash, b"", extensions
-        )
+        context = GroupContext(MLS10, suite.suite.number, group_id, 0, tree.summary(0).tree_hash, b"", extensions)
         secrets = EpochSecrets.from_epoch_secret(suite, b"", b"", random(suite.hash_size))
         tag = confirmation_tag(suite, secrets, b"")
         interim = interim_transcript_hash(suite.suite, b"", tag)
@@ -249,9 +245,7 @@ class Member:
         info = decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))
         group = create_group(info, ratchet_tree, policy or Policy())
         draft = Draft(group.tree)
-        leaf_index = next(
-            (index for index, leaf in draft.all_leaves() if leaf == owner.public.leaf_node), None
-        )
+        leaf_index = next((index for index, leaf in draft.all_leaves() if leaf == owner.public.leaf_node), None)
         if leaf_index is None:
             raise NotForThisMember("the tree has no leaf for the KeyPackage")
         keys = {2 * leaf_index: owner.encryption}
@@ -259,9 +253,7 @@ class Member:
             start = tree_math.common_ancestor(leaf_index, info.signer)
             keys |= _climb(suite, draft, info.signer, start, secrets.path_secret.path_secret)[0]
         epoch = EpochSecrets.from_joiner_secret(suite, secrets.joiner_secret, keyed, group.context.encode())
-        check_tag(
-            confirmation_tag(suite, epoch, group.context.confirmed_transcript_hash), info.confirmation_tag
-        )
+        check_tag(confirmation_tag(suite, epoch, group.context.confirmed_transcript_hash), info.confirmation_tag)
         return cls._in_epoch(owner.identity, group, leaf_index, epoch, keys, psks)
 
     @classmethod
@@ -283,9 +275,7 @@ class Member:
         """
         suite = identity.suite
         group = create_group(info, ratchet_tree, policy or Policy())
-        group = dataclasses.replace(
-            group, proposals={waiting.reference or b"": waiting for waiting in queued}
-        )
+        group = dataclasses.replace(group, proposals={waiting.reference or b"": waiting for waiting in queued})
         external_pub = find(info.extensions, EXTERNAL_PUB)
         if external_pub is None:
             raise NotForThisMember("the GroupInfo has no external_pub")
@@ -299,9 +289,7 @@ class Member:
     def propose(self, proposal: Proposal, authenticated_data: bytes = b"") -> MLSMessage:
         """Return a proposal to send."""
         content = self._authenticate(proposal, authenticated_data=authenticated_data)
-        return MLSMessage(
-            protect_public(self.suite, self.secrets.membership_key, content, self.group.context)
-        )
+        return MLSMessage(protect_public(self.suite, self.secrets.membership_key, content, self.group.context))
 
     def propose_update(self, random: Random) -> tuple[MLSMessage, Self]:
         """Return an Update to send, and the member that remembers its private key."""
@@ -326,8 +314,7 @@ class Member:
     ) -> Pending:
         """Commit proposals, by value or by the reference of one that was heard before (§12.4.1)."""
         listed = [
-            ProposalOrRef(reference=item) if isinstance(item, bytes) else ProposalOrRef(item)
-            for item in proposals
+            ProposalOrRef(reference=item) if isinstance(item, bytes) else ProposalOrRef(item) for item in proposals
         ]
         return self._commit(listed, random, now, init_secret=None, path=path, tree_in_welcome=tree_in_welcome)
 
@@ -343,9 +330,7 @@ class Member:
     ) -> Pending:
         suite, context = self.suite, self.group.context
         external = init_secret is not None
-        sender = (
-            Sender(SenderType.NEW_MEMBER_COMMIT) if external else Sender(SenderType.MEMBER, self.leaf_index)
-        )
+        sender = Sender(SenderType.NEW_MEMBER_COMMIT) if external else Sender(SenderType.MEMBER, self.leaf_index)
         queued = [
             QueuedProposal(item.proposal, sender)
             if item.proposal is not None
@@ -359,9 +344,7 @@ class Member:
         made = _Path({}, b"", {}, None)
         if path:
             new = [index for index, _ in changed.added]
-            next_context = dataclasses.replace(
-                context, epoch=context.epoch + 1, extensions=changed.rules.extensions
-            )
+            next_context = dataclasses.replace(context, epoch=context.epoch + 1, extensions=changed.rules.extensions)
             made = _make_path(self.identity, draft, leaf_index, new, next_context, random)
         next_context = dataclasses.replace(
             context,
@@ -371,17 +354,11 @@ class Member:
         )
         commit = Commit(tuple(listed), made.update_path)
         framed = FramedContent(context.group_id, context.epoch, sender, b"", commit)
-        signature = sign_content(
-            suite, self.identity.signature_private, WireFormat.PUBLIC_MESSAGE, framed, context
-        )
-        unconfirmed = AuthenticatedContent(
-            WireFormat.PUBLIC_MESSAGE, framed, FramedContentAuthData(signature, b"")
-        )
+        signature = sign_content(suite, self.identity.signature_private, WireFormat.PUBLIC_MESSAGE, framed, context)
+        unconfirmed = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, framed, FramedContentAuthData(signature, b""))
         confirmed = confirmed_transcript_hash(suite.suite, self.group.interim_transcript_hash, unconfirmed)
         next_context = dataclasses.replace(next_context, confirmed_transcript_hash=confirmed)
-        psks = [
-            queued.proposal.psk for queued in committed.proposals if isinstance(queued.proposal, PreSharedKey)
-        ]
+        psks = [queued.proposal.psk for queued in committed.proposals if isinstance(queued.proposal, PreSharedKey)]
         keyed = _psk_secret(suite, psks, self.psks, self.resumption)
         secrets = EpochSecrets.next(
             suite,
@@ -410,9 +387,7 @@ class Member:
         if changed.added:
             inside = accepted.group_info(with_tree=tree_in_welcome, with_external_pub=True)
             welcome = MLSMessage(
-                _make_welcome(
-                    suite, secrets, inside, changed.added, leaf_index, made.path_secrets, psks, keyed
-                )
+                _make_welcome(suite, secrets, inside, changed.added, leaf_index, made.path_secrets, psks, keyed)
             )
         info = accepted.group_info()
         return Pending(message, staged, info, welcome, accepted)
@@ -425,9 +400,7 @@ class Member:
             extensions.append(Extension(EXTERNAL_PUB, opaque(external.public)))
         if with_tree:
             extensions.append(Extension(RATCHET_TREE, encode_tree(self.group.tree)))
-        unsigned = GroupInfo(
-            self.group.context, tuple(extensions), self.group.confirmation_tag, self.leaf_index, b""
-        )
+        unsigned = GroupInfo(self.group.context, tuple(extensions), self.group.confirmation_tag, self.leaf_index, b"")
         return dataclasses.replace(unsigned, signature=self.identity.sign("GroupInfoTBS", unsigned.signed))
 
     # Following.
@@ -449,9 +422,7 @@ class Member:
             case PublicMessage():
                 return open_public(self.suite, self.secrets.membership_key, message.body, self.group.context)
             case PrivateMessage():
-                return open_private(
-                    self.suite, self.secrets.sender_data_secret, self.secret_tree, message.body
-                )
+                return open_private(self.suite, self.secrets.sender_data_secret, self.secret_tree, message.body)
             case _:
                 raise NotForThisMember("the message is for no member")
 
@@ -677,9 +648,7 @@ def _make_welcome(
     entries = []
     for leaf_index, add in added:
         shared = path_secrets.get(tree_math.common_ancestor(leaf_index, committer))
-        inside = GroupSecrets(
-            secrets.joiner_secret, None if shared is None else PathSecret(shared), tuple(psks)
-        )
+        inside = GroupSecrets(secrets.joiner_secret, None if shared is None else PathSecret(shared), tuple(psks))
         ciphertext: HPKECiphertext = suite.encrypt_with_label(
             add.key_package.init_key, "Welcome", sealed, inside.encode()
         )

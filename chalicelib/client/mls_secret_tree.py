@@ -90,7 +90,5 @@ class SecretTree:
                 continue
             secret = self.secrets.pop(parent)
             for side, label in ((tree_math.left(parent), "left"), (tree_math.right(parent), "right")):
-                self.secrets[side] = self.suite.expand_with_label(
-                    secret, "tree", label.encode(), self.suite.hash_size
-                )
+                self.secrets[side] = self.suite.expand_with_label(secret, "tree", label.encode(), self.suite.hash_size)
         return self.secrets.pop(2 * leaf_index)

@@ -146,9 +146,7 @@ class CipherSuite:
         """RefHash of RFC 9420 §5.2; `label` is given in full, with its "MLS 1.0 "."""
         return self.hash(opaque(label.encode()) + opaque(value))
 
-    def verify_with_label(
-        self, public_key: bytes, label: str, content: bytes, signature: bytes, check: str
-    ) -> None:
+    def verify_with_label(self, public_key: bytes, label: str, content: bytes, signature: bytes, check: str) -> None:
         """VerifyWithLabel of RFC 9420 §5.1.2; a failure names `check`, the ledger's id of the rule."""
         try:
             self.signatures.verify(public_key, signature, sign_content(label, content))

@@ -80,8 +80,7 @@ class Crowd:
         self.random = random.Random(members)
         self.members = members
         self.keys = [
-            Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"%d" % number).digest())
-            for number in range(members)
+            Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"%d" % number).digest()) for number in range(members)
         ]
 
     def leaf(self, leaf_index: int, encryption_key: bytes, above: bytes) -> LeafNode:
@@ -136,9 +135,7 @@ class Crowd:
         """Return a stored group of all members."""
         plain = self.tree(warm=warm)
         draft = Draft(plain)
-        context = GroupContext(
-            MLS10, SUITE.number, GROUP_ID, 1, draft.tree_hash, self.random.randbytes(32), ()
-        )
+        context = GroupContext(MLS10, SUITE.number, GROUP_ID, 1, draft.tree_hash, self.random.randbytes(32), ())
         support = Support.of(leaf for _, leaf in draft.all_leaves())
         tree = ChunkedTree.build(plain, self.random.randbytes(16), 1, Session(store, bytes(8)))
         store.update(tree.written)
@@ -160,9 +157,7 @@ class Crowd:
         )
         above = draft.merge_keys(leaf_index, [node.encryption_key for node in nodes])
         path = UpdatePath(self.leaf(leaf_index, self.random.randbytes(32), above), nodes)
-        framed = FramedContent(
-            GROUP_ID, group.epoch, Sender(SenderType.MEMBER, leaf_index), b"", Commit((), path)
-        )
+        framed = FramedContent(GROUP_ID, group.epoch, Sender(SenderType.MEMBER, leaf_index), b"", Commit((), path))
         signed = framed.to_be_signed(WireFormat.PUBLIC_MESSAGE, group.context)
         signature = self.sign(leaf_index, "FramedContentTBS", signed)
         auth = FramedContentAuthData(signature, self.random.randbytes(32))

@@ -109,16 +109,12 @@ def check_crypto_basics(vector: Vector) -> None:
     case = vector["ref_hash"]
     equal(suite.suite.ref_hash(case["label"], unhex(case["value"])), case["out"])
     case = vector["expand_with_label"]
-    derived = suite.expand_with_label(
-        unhex(case["secret"]), case["label"], unhex(case["context"]), case["length"]
-    )
+    derived = suite.expand_with_label(unhex(case["secret"]), case["label"], unhex(case["context"]), case["length"])
     equal(derived, case["out"])
     case = vector["derive_secret"]
     equal(suite.derive_secret(unhex(case["secret"]), case["label"]), case["out"])
     case = vector["derive_tree_secret"]
-    derived = suite.derive_tree_secret(
-        unhex(case["secret"]), case["label"], case["generation"], case["length"]
-    )
+    derived = suite.derive_tree_secret(unhex(case["secret"]), case["label"], case["generation"], case["length"])
     equal(derived, case["out"])
     _check_sign_with_label(vector["cipher_suite"], vector["sign_with_label"])
     case = vector["encrypt_with_label"]
@@ -231,9 +227,7 @@ def check_transcript_hashes(vector: Vector) -> None:
     suite = member_suite(vector["cipher_suite"])
     content = decode(AuthenticatedContent.read, unhex(vector["authenticated_content"]))
     equal(content.encode(), vector["authenticated_content"])
-    confirmed = confirmed_transcript_hash(
-        suite.suite, unhex(vector["interim_transcript_hash_before"]), content
-    )
+    confirmed = confirmed_transcript_hash(suite.suite, unhex(vector["interim_transcript_hash_before"]), content)
     equal(confirmed, vector["confirmed_transcript_hash_after"])
     tag = content.auth.confirmation_tag or b""
     equal(
@@ -347,9 +341,7 @@ def check_message_protection(vector: Vector) -> None:
             signature = sign_content(suite, signature_private, wire_format, framed, context)
             content = AuthenticatedContent(wire_format, framed, FramedContentAuthData(signature, tag))
             if wire_format == WireFormat.PRIVATE_MESSAGE:
-                made = protect_private(
-                    suite, sender_data_secret, secret_tree(), content, b"\x01\x02\x03\x04", 7
-                )
+                made = protect_private(suite, sender_data_secret, secret_tree(), content, b"\x01\x02\x03\x04", 7)
                 again = open_private(suite, sender_data_secret, secret_tree(), made)
             else:
                 sent = protect_public(suite, membership_key, content, context)
@@ -386,9 +378,7 @@ def check_welcome(vector: Vector) -> None:
     key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(keyed, "welcome"))
     info = decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))
     info.verify_signature(suite.suite, unhex(vector["signer_pub"]))
-    secrets = EpochSecrets.from_joiner_secret(
-        suite, joiner_secret, bytes(suite.hash_size), info.group_context.encode()
-    )
+    secrets = EpochSecrets.from_joiner_secret(suite, joiner_secret, bytes(suite.hash_size), info.group_context.encode())
     tag = confirmation_tag(suite, secrets, info.group_context.confirmed_transcript_hash)
     equal(tag, info.confirmation_tag.hex())
 

@@ -56,9 +56,7 @@ def update_dictionary(extensions: Extensions, updates: Sequence[AppDataUpdate], 
     if not updates:
         return extensions
     stored = find(extensions, APP_DATA_DICTIONARY)
-    entries = (
-        {} if stored is None else {entry.component_id: entry for entry in decode(read_dictionary, stored)}
-    )
+    entries = {} if stored is None else {entry.component_id: entry for entry in decode(read_dictionary, stored)}
     for component_id in dict.fromkeys(update.component_id for update in updates):
         changes = [change for change in updates if change.component_id == component_id]
         old = entries.get(component_id)
@@ -78,6 +76,5 @@ def update_dictionary(extensions: Extensions, updates: Sequence[AppDataUpdate], 
     if stored is None:
         return (*extensions, dictionary)
     return tuple(
-        dictionary if extension.extension_type == APP_DATA_DICTIONARY else extension
-        for extension in extensions
+        dictionary if extension.extension_type == APP_DATA_DICTIONARY else extension for extension in extensions
     )

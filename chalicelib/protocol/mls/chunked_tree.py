@@ -118,12 +118,8 @@ class ChunkedTree:
 
     def prefetch(self, leaves: Iterable[int], wanted: Iterable[tuple[Kind, bytes]]) -> None:
         """Load, a tier at a time, the chunks above some leaves and the segments for some values."""
-        refs: dict[Ref, Place | None] = {
-            ref: None for kind, value in wanted for ref in self.tags.refs(kind, value)
-        }
-        places = {
-            Place(0, leaf_index >> 6) for leaf_index in leaves if leaf_index < self.leaf_capacity
-        }
+        refs: dict[Ref, Place | None] = {ref: None for kind, value in wanted for ref in self.tags.refs(kind, value)}
+        places = {Place(0, leaf_index >> 6) for leaf_index in leaves if leaf_index < self.leaf_capacity}
         for tier in range(self.top_place.tier - 1, -1, -1):
             for place in {Place(tier, place.number >> (6 * tier)) for place in places} - self.chunks.keys():
                 above = self.chunk(place.above)
@@ -140,7 +136,7 @@ class ChunkedTree:
 
     def changed(self, draft: Draft) -> Self:
         """Return the tree as the draft over it has it, with the objects to be written for it."""
-        changes = list(self._tag_changes(draft))
+        changes = self._tag_changes(draft)
         tags, segments = self.tags.changed(self.session.store, changes, self.session.attempt)
         summaries = draft.changed_summaries()
         root = draft.root
@@ -217,9 +213,7 @@ class ChunkedTree:
         return b"" if chunk is None else chunk.entry(position)
 
 
-def _within(
-    place: Place, entries: dict[int, tuple[bytes, Summary]], size: int
-) -> Mapping[int, tuple[bytes, Summary]]:
+def _within(place: Place, entries: dict[int, tuple[bytes, Summary]], size: int) -> Mapping[int, tuple[bytes, Summary]]:
     """Clear what lies beyond the tree; only the first chunk of a tier can reach over its edge."""
     if place.number == 0 and place.node(126) >= size:
         for position in range(127):

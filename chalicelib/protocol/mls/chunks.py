@@ -10,15 +10,18 @@ higher tier the reference of the chunk below and the epoch in which that chunk w
 below it is empty: what a blank subtree comes to is computed, not stored.
 
     struct {
-        uint32 end;                     // of the content, counted from the first one
         opaque tree_hash[hash_size];
         uint32 resolution;
         uint32 leaves;
-    } Entry;
+    } Summary;
 
-    struct { Entry entries[127]; opaque contents[entries[126].end]; } Chunk;
+    struct {
+        uint32 ends[127];               // of each content, counted from the first one
+        Summary summaries[127];
+        opaque contents[ends[126]];
+    } Chunk;
 
-Entries have a fixed stride, so one node is found and decoded without reading the others. Chunks never change. A
+Both tables have a fixed stride, so one node is found and decoded without reading the others. Chunks never change. A
 reference is eight bytes that name the attempt which wrote the chunk and half of the chunk's SHA-256: two requests
 racing for one epoch never write the same object, so the loser's can be told apart as garbage.
 """
@@ -119,6 +122,8 @@ def top_tier(leaf_capacity: int) -> int:
 
 
 EMPTY = Summary(b"", 0, 0)
+_ENDS = struct.Struct(f">{ENTRIES}I")
+_COUNTS = struct.Struct(">II")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,52 +133,49 @@ class Chunk:
     content: bytes
     hash_size: int
 
-    @property
-    def _stride(self) -> int:
-        return 12 + self.hash_size
-
     def summary(self, position: int) -> Summary | None:
         """Return an entry's summary, or None if no member is below it."""
-        start = position * self._stride
-        resolution, leaves = struct.unpack_from(">II", self.content, start + 4 + self.hash_size)
+        start = _ENDS.size + position * (self.hash_size + _COUNTS.size)
+        resolution, leaves = _COUNTS.unpack_from(self.content, start + self.hash_size)
         if leaves == 0:
             return None
-        return Summary(self.content[start + 4 : start + 4 + self.hash_size], resolution, leaves)
+        return Summary(self.content[start : start + self.hash_size], resolution, leaves)
 
     def entry(self, position: int) -> bytes:
         """Return an entry's content, empty for a blank node or chunk."""
-        stride = self._stride
-        base = ENTRIES * stride
-        start = 0
-        if position:
-            (start,) = struct.unpack_from(">I", self.content, (position - 1) * stride)
-        (end,) = struct.unpack_from(">I", self.content, position * stride)
+        base = _ENDS.size + ENTRIES * (self.hash_size + _COUNTS.size)
+        start = int.from_bytes(self.content[4 * position - 4 : 4 * position], "big") if position else 0
+        end = int.from_bytes(self.content[4 * position : 4 * position + 4], "big")
         return self.content[base + start : base + end]
 
     @classmethod
     def blank(cls, hash_size: int) -> Self:
         """Return a chunk without members."""
-        return cls(bytes(ENTRIES * (12 + hash_size)), hash_size)
+        return cls(bytes(_ENDS.size + ENTRIES * (hash_size + _COUNTS.size)), hash_size)
 
     def changed(self, entries: Mapping[int, tuple[bytes, Summary]]) -> Self:
-        """Return the chunk with some entries replaced."""
-        stride, table, contents, end = self._stride, [], [], 0
-        previous = 0
-        base = ENTRIES * stride
-        for position in range(ENTRIES):
-            start = position * stride
-            (stop,) = struct.unpack_from(">I", self.content, start)
-            replaced = entries.get(position)
-            if replaced is None:
-                piece = self.content[base + previous : base + stop]
-                tail = self.content[start + 4 : start + stride]
-            else:
-                piece, summary = replaced
-                tail = summary.tree_hash.ljust(self.hash_size, b"\x00") + struct.pack(
-                    ">II", summary.resolution, summary.leaves
+        """Return the chunk with some entries replaced; what lies between them is copied in one piece."""
+        stride = self.hash_size + _COUNTS.size
+        base = _ENDS.size + ENTRIES * stride
+        old = _ENDS.unpack_from(self.content)
+        summaries = bytearray(self.content[_ENDS.size : base])
+        ends: list[int] = []
+        contents: list[bytes] = []
+        shift = taken = 0
+        for position in [*sorted(entries), ENTRIES]:
+            between = old[len(ends) : position]
+            if between:
+                contents.append(self.content[base + taken : base + between[-1]])
+                taken = between[-1]
+                ends += [end + shift for end in between]
+            if position < ENTRIES:
+                content, summary = entries[position]
+                contents.append(content)
+                ends.append((ends[-1] if ends else 0) + len(content))
+                taken = old[position]
+                shift = ends[-1] - taken
+                at = position * stride
+                summaries[at : at + stride] = summary.tree_hash.ljust(self.hash_size, b"\x00") + _COUNTS.pack(
+                    summary.resolution, summary.leaves
                 )
-            previous = stop
-            end += len(piece)
-            table.append(end.to_bytes(4, "big") + tail)
-            contents.append(piece)
-        return type(self)(b"".join(table) + b"".join(contents), self.hash_size)
+        return type(self)(_ENDS.pack(*ends) + bytes(summaries) + b"".join(contents), self.hash_size)

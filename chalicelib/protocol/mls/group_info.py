@@ -81,10 +81,7 @@ class GroupInfo:
 
     def _encode_signed(self) -> bytes:
         return (
-            self.group_context.encode()
-            + vector(self.extensions)
-            + opaque(self.confirmation_tag)
-            + uint32(self.signer)
+            self.group_context.encode() + vector(self.extensions) + opaque(self.confirmation_tag) + uint32(self.signer)
         )
 
     def verify_signature(self, suite: CipherSuite, signature_key: bytes) -> None:

@@ -126,9 +126,7 @@ def decode_tree(suite: CipherSuite, policy: Policy, data: bytes) -> PlainTree:
         raise InvalidTree("ds-2", "the tree has more leaves than are served here")
     for index, node in enumerate(nodes):
         if node is not None and isinstance(node, LeafNode) != (index % 2 == 0):
-            raise InvalidTree(
-                "mls-12.4.3.3-2", "a node of the ratchet tree is of the wrong type for its place"
-            )
+            raise InvalidTree("mls-12.4.3.3-2", "a node of the ratchet tree is of the wrong type for its place")
     return PlainTree.build(suite, policy, nodes)
 
 

@@ -58,9 +58,7 @@ class ProposalList:
 
     def self_removes(self) -> list[int]:
         """Return the leaves that remove themselves."""
-        return [
-            queued.sender.index or 0 for queued in self.proposals if isinstance(queued.proposal, SelfRemove)
-        ]
+        return [queued.sender.index or 0 for queued in self.proposals if isinstance(queued.proposal, SelfRemove)]
 
     def removed(self) -> list[int]:
         """Return all leaves that the list removes."""
@@ -146,7 +144,5 @@ def _check_extensions(proposals: ProposalList) -> None:
     # [ext-4.6-3] For one component, a single remove or one or more updates.
     updates = proposals.of(AppDataUpdate)
     removed = [update.component_id for update in updates if update.update is None]
-    if _repeats(removed) or {update.component_id for update in updates if update.update is not None} & set(
-        removed
-    ):
+    if _repeats(removed) or {update.component_id for update in updates if update.update is not None} & set(removed):
         raise InvalidProposalList("ext-4.6-3", "a component's data is removed and changed at once")

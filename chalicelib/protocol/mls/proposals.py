@@ -176,9 +176,7 @@ class ReInit:
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return (
-            opaque(self.group_id) + uint16(self.version) + uint16(self.cipher_suite) + vector(self.extensions)
-        )
+        return opaque(self.group_id) + uint16(self.version) + uint16(self.cipher_suite) + vector(self.extensions)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -245,11 +245,7 @@ class PublicGroup:
         return StagedProposal(self.context, reference, QueuedProposal(proposal, sender, reference))
 
     def _check_self_removes(self, proposal: Proposal, sender: int) -> None:
-        leaving = {
-            queued.sender.index
-            for queued in self.proposals.values()
-            if isinstance(queued.proposal, SelfRemove)
-        }
+        leaving = {queued.sender.index for queued in self.proposals.values() if isinstance(queued.proposal, SelfRemove)}
         # [ext-7.3-3] A client MUST NOT issue more than one SelfRemove proposal per epoch.
         if isinstance(proposal, SelfRemove) and sender in leaving:
             raise InvalidProposal("ext-7.3-3", "the member has proposed to remove itself before")
@@ -299,7 +295,5 @@ class PublicGroup:
 def new_group(info: GroupInfo, tree: Tree, support: Support) -> PublicGroup:
     """Return a group at the epoch of a GroupInfo that was verified against its tree."""
     suite = cipher_suite(info.group_context.cipher_suite)
-    interim = interim_transcript_hash(
-        suite, info.group_context.confirmed_transcript_hash, info.confirmation_tag
-    )
+    interim = interim_transcript_hash(suite, info.group_context.confirmed_transcript_hash, info.confirmation_tag)
     return PublicGroup(info.group_context, interim, info.confirmation_tag, tree, support)

@@ -57,9 +57,7 @@ class Applied:
     reinit: ReInit | None
 
 
-def apply_commit(
-    commit: Commit, proposals: ProposalList, draft: Draft, rules: GroupRules, now: int
-) -> Applied:
+def apply_commit(commit: Commit, proposals: ProposalList, draft: Draft, rules: GroupRules, now: int) -> Applied:
     """Apply a commit whose sender is authenticated to a draft of the group's tree."""
     if len(proposals.of(Add)) > MAX_ADDS or len(proposals.proposals) > MAX_PROPOSALS:
         raise TooLarge("ds-3", "the commit holds more proposals than are taken here")
@@ -138,17 +136,13 @@ def _apply_updates_and_removes(proposals: ProposalList, draft: Draft, rules: Gro
                         draft.remove(queued.sender.index or 0)
                     case Remove():
                         if proposals.committer is None and not rules.policy.allow_resync:
-                            raise InvalidProposalList(
-                                "mls-12.4.3.2-5", "external commits may not remove here"
-                            )
+                            raise InvalidProposalList("mls-12.4.3.2-5", "external commits may not remove here")
                         draft.remove(queued.proposal.removed)
 
 
 def _check_proposal_types(proposals: ProposalList, draft: Draft, rules: GroupRules) -> None:
     """[mls-12.2-11] The members that stay support every proposal type that is not a default one."""
-    for proposal_type in {
-        queued.proposal.proposal_type for queued in proposals.proposals
-    } - DEFAULT_PROPOSALS:
+    for proposal_type in {queued.proposal.proposal_type for queued in proposals.proposals} - DEFAULT_PROPOSALS:
         check_proposal_type(proposal_type, draft, rules, "mls-12.2-11")
 
 
@@ -158,9 +152,7 @@ def check_proposal_type(proposal_type: int, draft: Draft, rules: GroupRules, che
         raise InvalidProposalList(check, "a member does not support a proposal's type")
 
 
-def _apply_adds(
-    proposals: ProposalList, draft: Draft, rules: GroupRules, now: int
-) -> tuple[tuple[int, Add], ...]:
+def _apply_adds(proposals: ProposalList, draft: Draft, rules: GroupRules, now: int) -> tuple[tuple[int, Add], ...]:
     added = []
     for queued in proposals.proposals:
         if isinstance(queued.proposal, Add):

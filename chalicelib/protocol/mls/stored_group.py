@@ -29,7 +29,7 @@ from chalicelib.protocol.mls.proposals import (
 )
 from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.mls.support import Support
-from chalicelib.protocol.mls.tags import Segment, Tags
+from chalicelib.protocol.mls.tags import Tags, encode_directory, read_directory
 from chalicelib.protocol.mls.tree import Draft, Kind, Tree
 from chalicelib.protocol.tls import Reader, decode, opaque, optional, uint8, uint32, vector
 
@@ -71,7 +71,7 @@ def encode_root(group: PublicGroup) -> bytes:
             uint32(tree.leaf_capacity),
             opaque(tree.top.content),
             opaque(tree.tags.salt),
-            *(vector(directory) for directory in tree.tags.directories),
+            *(encode_directory(directory) for directory in tree.tags.directories),
             opaque(tree.tags.delta),
         )
     )
@@ -95,14 +95,12 @@ def _read_root(reader: Reader, policy: Policy, session: Session) -> PublicGroup:
     top = Chunk(reader.opaque(), suite.hash_size)
     tags = Tags(
         reader.opaque(),
-        (reader.vector(Segment.read), reader.vector(Segment.read)),
+        (read_directory(reader), read_directory(reader)),
         Ref(reader.opaque()),
     )
     tree = ChunkedTree(suite, policy, leaf_capacity, context.epoch, top, tags, session)
     proposals = {found.queued.reference or b"": found.queued for found in waiting}
-    return PublicGroup(
-        context, interim_transcript_hash, confirmation_tag, tree, support, proposals, reinit
-    )
+    return PublicGroup(context, interim_transcript_hash, confirmation_tag, tree, support, proposals, reinit)
 
 
 def prefetch(group: PublicGroup, content: FramedContent) -> None:

@@ -87,9 +87,7 @@ class Support:
     def by_all(self, value: Value, leaves: Callable[[], Iterable[LeafNode]]) -> bool:
         """Say whether every member supports a value; `leaves` is asked only if it is uncounted."""
         kind, number = value
-        if (kind == EXTENSION and number in DEFAULT_EXTENSIONS) or (
-            kind == PROPOSAL and number in DEFAULT_PROPOSALS
-        ):
+        if (kind == EXTENSION and number in DEFAULT_EXTENSIONS) or (kind == PROPOSAL and number in DEFAULT_PROPOSALS):
             return True
         if value in self.counts or not self.overflowed:
             return self.counts.get(value, 0) == self.members
@@ -97,9 +95,7 @@ class Support:
 
     def credential_types_in_use(self) -> list[int]:
         """Return the types of the members' credentials."""
-        return [
-            number for (kind, number), count in self.counts.items() if kind == CREDENTIAL_IN_USE and count
-        ]
+        return [number for (kind, number), count in self.counts.items() if kind == CREDENTIAL_IN_USE and count]
 
     @classmethod
     def read(cls, reader: Reader) -> Self:

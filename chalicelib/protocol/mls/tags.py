@@ -10,20 +10,22 @@ rewritten, at most four of them per commit, and split if it has grown too large.
 A tag can be stale or, once in 2^64, another value's: whoever finds one looks at the node before believing it.
 
     struct { opaque tag[8]; uint32 node; } Entry;                         // a segment is these, sorted
-    struct { uint8 table; uint8 present; opaque tag[8]; uint32 node; } Change;   // the delta is these, in order
+    struct { uint8 present; opaque tag[8]; uint32 node; } Change;         // the delta is these, by segment
 """
 
 import bisect
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+import struct
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Self
 
-from chalicelib.protocol.mls.chunks import ChunkStore, Ref, load, reference
+from chalicelib.errors import DecodeError
+from chalicelib.protocol.mls.chunks import REF_SIZE, ChunkStore, Ref, load, reference
 from chalicelib.protocol.mls.tree import Kind
-from chalicelib.protocol.tls import Reader, opaque, uint64
+from chalicelib.protocol.tls import Reader, opaque
 
-TAG_SIZE, ENTRY_SIZE, CHANGE_SIZE = 8, 12, 14
+TAG_SIZE, ENTRY_SIZE, CHANGE_SIZE = 8, 12, 13
 SEGMENT_ENTRIES = 4_096
 SPLIT_TO = 3_500
 """The average number of entries at which a segment built in one go is filled."""
@@ -34,21 +36,29 @@ TABLES = {Kind.ENCRYPTION_KEY: 0, Kind.SIGNATURE_KEY: 1, Kind.CLIENT: 1, Kind.US
 """Encryption keys change with every commit, the rest with membership: they are kept apart."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Segment:
-    """Where a segment's range of tags starts, and the segment, if there is any tag in it."""
+class Segment(NamedTuple):
+    """Where a segment's range of tags starts, the segment if there is any, and how many changes are pending."""
 
     start: int
     ref: Ref
+    pending: int = 0
 
-    @classmethod
-    def read(cls, reader: Reader) -> Self:
-        """Read the stored form."""
-        return cls(reader.uint64(), Ref(reader.opaque()))
 
-    def encode(self) -> bytes:
-        """Return the stored form."""
-        return uint64(self.start) + opaque(self.ref)
+NOTHING = Ref(bytes(REF_SIZE))
+_SEGMENT = struct.Struct(f">Q{REF_SIZE}sI")
+
+
+def read_directory(reader: Reader) -> tuple[Segment, ...]:
+    """Read the stored form of a directory."""
+    content = reader.opaque()
+    if len(content) % _SEGMENT.size:
+        raise DecodeError("a directory of tags ends inside a segment")
+    return tuple(Segment(*fields) for fields in _SEGMENT.iter_unpack(content))
+
+
+def encode_directory(directory: tuple[Segment, ...]) -> bytes:
+    """Return the stored form of a directory."""
+    return opaque(b"".join([_SEGMENT.pack(*segment) for segment in directory]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,10 +72,9 @@ class Change:
 
     def encode(self) -> bytes:
         """Return the stored form."""
-        return bytes((self.table, self.present)) + self.tag + self.node.to_bytes(4, "big")
+        return bytes((self.present,)) + self.tag + self.node.to_bytes(4, "big")
 
 
-NOTHING = Ref(b"")
 _START = Segment(0, NOTHING)
 
 
@@ -110,45 +119,65 @@ class Tags:
         while entries[at : at + TAG_SIZE] == tag:
             found.append(int.from_bytes(entries[at + TAG_SIZE : at + ENTRY_SIZE], "big"))
             at += ENTRY_SIZE
-        wanted = bytes((table, 1)) + tag
-        delta = self.content(store, self.delta)
-        at = delta.find(wanted)
-        while at >= 0:
-            if at % CHANGE_SIZE == 0:
-                found.append(int.from_bytes(delta[at + len(wanted) : at + CHANGE_SIZE], "big"))
-            at = delta.find(wanted, at + 1)
+        found += [
+            int.from_bytes(change[1 + TAG_SIZE :], "big")
+            for change in _cut(self._part(store, table, self.segment(table, tag)), CHANGE_SIZE)
+            if change[1 : 1 + TAG_SIZE] == tag
+        ]
         return found
 
-    def changed(
-        self, store: ChunkStore, changes: Sequence[Change], attempt: bytes
-    ) -> tuple[Self, Mapping[Ref, bytes]]:
+    def _part(self, store: ChunkStore, table: int, number: int) -> bytes:
+        """Return one segment's part of the delta."""
+        before = [segment for directory in self.directories[:table] for segment in directory]
+        directory = self.directories[table]
+        at = sum(segment.pending for segment in (*before, *directory[:number]))
+        end = at + directory[number].pending
+        return self.content(store, self.delta)[at * CHANGE_SIZE : end * CHANGE_SIZE]
+
+    def _pending(self, store: ChunkStore) -> list[list[bytes]]:
+        """Return each segment's part of the delta."""
+        delta, at, tables = self.content(store, self.delta), 0, []
+        for directory in self.directories:
+            parts = []
+            for segment in directory:
+                end = at + segment.pending * CHANGE_SIZE
+                parts.append(delta[at:end])
+                at = end
+            tables.append(parts)
+        return tables
+
+    def changed(self, store: ChunkStore, changes: Iterable[Change], attempt: bytes) -> tuple[Self, Mapping[Ref, bytes]]:
         """Return the tags after changes, and the objects to be written for them."""
-        pending: dict[tuple[int, int], list[bytes]] = {}
-        delta = self.content(store, self.delta) + b"".join([change.encode() for change in changes])
-        for at in range(0, len(delta), CHANGE_SIZE):
-            change = delta[at : at + CHANGE_SIZE]
-            table = change[0]
-            pending.setdefault((table, self.segment(table, change[2:10])), []).append(change)
-        full = sorted((key for key in pending if len(pending[key]) > PENDING), key=lambda key: -len(pending[key]))
+        pending = self._pending(store)
+        for change in changes:
+            pending[change.table][self.segment(change.table, change.tag)] += change.encode()
+        full = sorted(
+            (-len(part), table, number)
+            for table, parts in enumerate(pending)
+            for number, part in enumerate(parts)
+            if len(part) > PENDING * CHANGE_SIZE
+        )
+        rewritten = {(table, number) for _, table, number in full[:REWRITES]}
         written: dict[Ref, bytes] = {}
-        directories = [list(directory) for directory in self.directories]
-        # From the last segment back, so that a split does not move those still to come.
-        for table, number in sorted(full[:REWRITES], reverse=True):
-            old = directories[table][number]
-            entries = _apply(self.content(store, old.ref), pending.pop((table, number)))
-            stop = directories[table][number + 1].start if number + 1 < len(directories[table]) else 1 << 64
-            directories[table][number : number + 1] = _segments(entries, old.start, stop, attempt, written)
-        left = b"".join(b"".join(changes) for _, changes in sorted(pending.items()))
-        ref = NOTHING
+        directories, delta = [], []
+        for table, directory in enumerate(self.directories):
+            segments: list[Segment] = []
+            stops = [segment.start for segment in directory[1:]] + [1 << 64]
+            for number, (segment, stop) in enumerate(zip(directory, stops, strict=True)):
+                part = pending[table][number]
+                if (table, number) in rewritten:
+                    entries = _apply(self.content(store, segment.ref), part)
+                    segments += _segments(entries, segment.start, stop, attempt, written)
+                else:
+                    segments.append(Segment(segment.start, segment.ref, len(part) // CHANGE_SIZE))
+                    delta.append(part)
+            directories.append(tuple(segments))
+        left, ref = b"".join(delta), NOTHING
         if left:
             ref = reference(attempt, left)
             written[ref] = left
-        after = dataclasses.replace(
-            self,
-            directories=tuple(tuple(directory) for directory in directories),
-            delta=ref,
-            loaded={**self.loaded, **written},
-        )
+        loaded = {**self.loaded, **written}
+        after = dataclasses.replace(self, directories=tuple(directories), delta=ref, loaded=loaded)
         return after, written
 
     @classmethod
@@ -179,14 +208,18 @@ def _first(entries: bytes, tag: bytes) -> int:
     return low * ENTRY_SIZE
 
 
-def _apply(entries: bytes, changes: Sequence[bytes]) -> list[bytes]:
+def _cut(content: bytes, size: int) -> list[bytes]:
+    return [content[at : at + size] for at in range(0, len(content), size)]
+
+
+def _apply(entries: bytes, changes: bytes) -> list[bytes]:
     """Return a segment's entries after changes, in the order they were made."""
-    kept = {entries[at : at + ENTRY_SIZE] for at in range(0, len(entries), ENTRY_SIZE)}
-    for change in changes:
-        if change[1]:
-            kept.add(change[2:])
+    kept = set(_cut(entries, ENTRY_SIZE))
+    for change in _cut(changes, CHANGE_SIZE):
+        if change[0]:
+            kept.add(change[1:])
         else:
-            kept.discard(change[2:])
+            kept.discard(change[1:])
     return sorted(kept)
 
 

@@ -13,8 +13,6 @@ def confirmed_transcript_hash(
     return suite.hash(interim_transcript_hash + confirmed_input)
 
 
-def interim_transcript_hash(
-    suite: CipherSuite, confirmed_transcript_hash: bytes, confirmation_tag: bytes
-) -> bytes:
+def interim_transcript_hash(suite: CipherSuite, confirmed_transcript_hash: bytes, confirmation_tag: bytes) -> bytes:
     """Return the hash that covers the confirmation tag too."""
     return suite.hash(confirmed_transcript_hash + opaque(confirmation_tag))

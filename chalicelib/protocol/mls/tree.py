@@ -297,11 +297,14 @@ class Draft:
         self.nodes[index] = node
         for kind, value in values(self.policy, node):
             self._places.setdefault((kind, value), set()).add(index)
-        self._touch(index)
+        self._forget(index)
         for above in tree_math.direct_path(index, self.leaf_capacity):
-            self._touch(above)
+            if above in self._touched and above not in self._counts and above not in self._hashes:
+                # Nothing is remembered here, so nothing that was worked out from it is either.
+                break
+            self._forget(above)
 
-    def _touch(self, index: int) -> None:
+    def _forget(self, index: int) -> None:
         self._touched.add(index)
         self._counts.pop(index, None)
         self._hashes.pop(index, None)
