@@ -112,7 +112,7 @@ class MemberSuite:
                 _encrypt_context(label, context),
             )
             return receiver.open(ciphertext.ciphertext)
-        except PyHPKEError as failure:
+        except (PyHPKEError, ValueError) as failure:
             raise CannotDecrypt("an HPKE ciphertext does not open") from failure
 
     def export_to(self, public_key: bytes, label: str) -> tuple[bytes, bytes]:
@@ -128,7 +128,7 @@ class MemberSuite:
                 kem_output, self.hpke.kem.deserialize_private_key(private_key)
             )
             return receiver.export(label.encode(), self.hash_size)
-        except PyHPKEError as failure:
+        except (PyHPKEError, ValueError) as failure:
             raise CannotDecrypt("a KEM output does not open") from failure
 
     def seal(self, key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes:

@@ -19,15 +19,17 @@ from chalicelib.protocol.tls import opaque
 
 
 class UnsupportedCipherSuite(Refusal):
-    """The cipher suite is not one that is served here."""
+    """[mls-5.1-1] The cipher suite is not one that is served here."""
+
+    check = "mls-5.1-1"
 
     def __init__(self, number: int) -> None:
         super().__init__("the cipher suite is not one that is served here")
         self.number = number
 
     def facts(self) -> dict[str, object]:
-        """Return the suite's number."""
-        return {"cipher_suite": self.number}
+        """Return the suite's number, and the id of the check."""
+        return {"cipher_suite": self.number, "check": self.check}
 
 
 class InvalidSignature(NotAuthenticated):

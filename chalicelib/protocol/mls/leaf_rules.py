@@ -2,9 +2,14 @@
 
 import dataclasses
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from chalicelib.protocol.crypto import CipherSuite
 from chalicelib.protocol.mls.errors import InvalidKeyPackage, InvalidLeafNode
-from chalicelib.protocol.mls.extensions import DEFAULT_EXTENSIONS, Extensions, required_capabilities
+from chalicelib.protocol.mls.extensions import DEFAULT_EXTENSIONS, X509, Extensions, required_capabilities
 from chalicelib.protocol.mls.key_package import MLS10, KeyPackage
 from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource
 from chalicelib.protocol.mls.policy import Policy
@@ -40,6 +45,24 @@ def check_encryption_key(suite: CipherSuite, key: bytes, check: str) -> None:
         raise InvalidLeafNode(check, "an encryption key is not one of the cipher suite's KEM") from failure
 
 
+def check_certificate(leaf: LeafNode) -> None:
+    """[mls-5.3-1] Check that the end entity's certificate is for the leaf's signature key."""
+    chain = leaf.credential.certificates()
+    try:
+        key = x509.load_der_x509_certificate(chain[0].cert_data).public_key() if chain else None
+    except (ValueError, UnsupportedAlgorithm) as failure:
+        raise InvalidLeafNode("mls-5.3-1", "a certificate cannot be read") from failure
+    match key:
+        case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
+            encoded = key.public_bytes_raw()
+        case ec.EllipticCurvePublicKey():
+            encoded = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        case _:
+            encoded = b""
+    if encoded != leaf.signature_key:
+        raise InvalidLeafNode("mls-5.3-1", "the certificate is for another key than the leaf's")
+
+
 def check_leaf_node(leaf: LeafNode, rules: GroupRules) -> None:
     """Apply §7.3 as far as it looks at the leaf and the group's parameters, not at signature or place."""
     listed = leaf.capabilities
@@ -51,6 +74,8 @@ def check_leaf_node(leaf: LeafNode, rules: GroupRules) -> None:
     # [mls-7.2-3] Its own credential's type is listed.
     if leaf.credential.credential_type not in listed.credentials:
         raise InvalidLeafNode("mls-7.2-3", "the leaf does not list the type of its own credential")
+    if leaf.credential.credential_type == X509:
+        check_certificate(leaf)
     # [mls-7.3-1] The credential is valid, as the authentication service says.
     rules.policy.check_credential(leaf)
     # [mls-7.3-3] What required_capabilities names is supported.

@@ -75,12 +75,12 @@ def _repeats(values: Iterable[Hashable]) -> bool:
 
 
 def check_list(proposals: ProposalList, policy: Policy) -> None:
-    """Apply the rules for the commit's own kind, then those that both kinds share."""
+    """Apply the rules for all commits, then those for the commit's own kind."""
+    _check_extensions(proposals)
     if proposals.committer is None:
         _check_external(proposals)
     else:
         _check_regular(proposals, proposals.committer, policy)
-    _check_extensions(proposals)
 
 
 def _check_regular(proposals: ProposalList, committer: int, policy: Policy) -> None:
