@@ -62,14 +62,14 @@ class Store(dict[Ref, bytes]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.items = self.bytes = self.calls = 0
+        self.objects = self.size = self.calls = 0
 
     def load(self, refs: Collection[Ref]) -> Mapping[Ref, bytes]:
         """Return the objects with these references."""
         loaded = {ref: self[ref] for ref in refs}
         self.calls += 1
-        self.items += len(loaded)
-        self.bytes += sum(map(len, loaded.values()))
+        self.objects += len(loaded)
+        self.size += sum(map(len, loaded.values()))
         return loaded
 
 
@@ -77,7 +77,7 @@ class Crowd:
     """Made-up members: a signature key for each leaf, everything else random from a fixed seed."""
 
     def __init__(self, members: int) -> None:
-        self.random = random.Random(members)
+        self.random = random.Random(members)  # noqa: S311 - nobody's keys
         self.members = members
         self.keys = [
             Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"%d" % number).digest()) for number in range(members)
@@ -228,16 +228,16 @@ def measure(members: int, rounds: int) -> Measured:
         leaf_index = crowd.random.randrange(members)
         message = crowd.commit(decode_root(root, Policy(), Session(store, attempt)), leaf_index)
         unit = verification()
-        store.items = store.bytes = store.calls = 0
+        store.objects = store.size = store.calls = 0
         before = root
         root, tree, spent = accept(root, store, message, attempt)
         if number >= 5:  # The first ones fill the interpreter's caches.
             totals.append(sum(spent.values()) / unit)
             parts.append({name: seconds / unit for name, seconds in spent.items()})
             # The head row and the root are read and written besides the chunks.
-            read.append(store.items + 2)
+            read.append(store.objects + 2)
             written.append(len(tree.written) + 2)
-            bytes_read.append(store.bytes + len(before))
+            bytes_read.append(store.size + len(before))
             bytes_written.append(sum(map(len, tree.written.values())) + len(root))
             calls.append(store.calls)
         store.update(tree.written)

@@ -5,7 +5,7 @@ equal on every history. What is asked for is loaded then; `prefetch` loads toget
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Self
 
 from chalicelib.protocol.crypto import CipherSuite
@@ -27,7 +27,7 @@ from chalicelib.protocol.mls.nodes import LeafNode, Node, ParentNode
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.tags import TABLES, Change, Tags
 from chalicelib.protocol.mls.tree import Draft, Kind, Summary, Tree, blank_summary, values
-from chalicelib.protocol.tls import decode, uint64
+from chalicelib.protocol.tls import Reader, decode, uint64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ChunkedTree:
             place, position = locate(index)
             chunk = self.chunk(place)
             content = b"" if chunk is None else chunk.entry(position)
-            read = ParentNode.read if index % 2 else LeafNode.read
+            read: Callable[[Reader], Node] = ParentNode.read if index % 2 else LeafNode.read
             self.nodes[index] = decode(read, content) if content else None
         return self.nodes[index]
 

@@ -69,7 +69,7 @@ def verify_staged_group_info(info: GroupInfo | PartialGroupInfo, staged: StagedC
 
 
 def _check_extensions(info: GroupInfo, draft: Draft) -> None:
-    """Check the extensions we know; unknown ones MUST be ignored (§12.4.3)."""
+    """Check the extensions we know; [mls-13.4-3] unknown ones MUST be ignored (§12.4.3)."""
     external_pub = find(info.extensions, EXTERNAL_PUB)
     if external_pub is not None:
         check_encryption_key(draft.suite, decode(Reader.opaque, external_pub), "mls-12.4.3.2-6")

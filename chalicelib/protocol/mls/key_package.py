@@ -14,7 +14,10 @@ MLS10 = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyPackage:
-    """A client's offer to be added to a group. `signed` is the part before the signature, as received."""
+    """A client's offer to be added to a group. `signed` is the part before the signature, as received.
+
+    [mls-13.4-2] Unknown values in its extensions are carried along and ignored.
+    """
 
     version: int
     cipher_suite: int

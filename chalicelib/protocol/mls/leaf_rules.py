@@ -65,6 +65,7 @@ def check_certificate(leaf: LeafNode) -> None:
 
 def check_leaf_node(leaf: LeafNode, rules: GroupRules) -> None:
     """Apply §7.3 as far as it looks at the leaf and the group's parameters, not at signature or place."""
+    # [mls-7.2-2] Values that are not known here are looked up like any other, and so ignored [mls-13.5-1].
     listed = leaf.capabilities
     # [mls-10-3] Both keys are valid for the cipher suite; the signature is about to prove its own.
     check_encryption_key(rules.suite, leaf.encryption_key, "mls-10-3")
@@ -76,7 +77,7 @@ def check_leaf_node(leaf: LeafNode, rules: GroupRules) -> None:
         raise InvalidLeafNode("mls-7.2-3", "the leaf does not list the type of its own credential")
     if leaf.credential.credential_type == X509:
         check_certificate(leaf)
-    # [mls-7.3-1] The credential is valid, as the authentication service says.
+    # [mls-7.3-1] The credential is valid, as the authentication service says [mls-5.3.1-1].
     rules.policy.check_credential(leaf)
     # [mls-7.3-3] What required_capabilities names is supported.
     if not all(supports(leaf, value) for value in rules.required()):

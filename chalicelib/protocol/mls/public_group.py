@@ -133,7 +133,8 @@ class PublicGroup:
     def stage(self, message: MLSMessage, now: int) -> StagedProposal | StagedCommit:
         """Judge a handshake message of this epoch; `now` is in seconds since 1970."""
         if not isinstance(message.body, PublicMessage):
-            # [mls-6-2] Handshakes that a delivery service must look into travel as PublicMessage.
+            # [mls-6-2] Handshakes that a delivery service must look into travel as PublicMessage. From senders
+            # outside the group they must do so in any case [mls-12.1.8-3].
             raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
         return self.stage_content(message.body.authenticated_content(), now)
 
@@ -150,6 +151,7 @@ class PublicGroup:
 
     def merge(self, staged: StagedProposal | StagedCommit) -> Self:
         """Return the state after something that was staged on this one."""
+        # [mls-14-1] A commit is premised on one state; from another its changes would be wrong.
         if staged.base is not self.context:
             raise ValueError("what was staged on another state cannot be merged into this one")
         if isinstance(staged, StagedProposal):
@@ -180,7 +182,7 @@ class PublicGroup:
         # [mls-12.4.2-1] The epoch is the current one; for proposals it is [mls-12.1-2].
         if framed.epoch != self.context.epoch:
             raise StaleEpoch(self.context.epoch)
-        # [mls-6.1-1] The signature verifies with the key that the sender's type points at.
+        # [mls-6.1-1] The signature verifies with the key that the sender's type points at [mls-12.4.2-3].
         self.suite.verify_with_label(
             self._signature_key(content),
             "FramedContentTBS",
@@ -266,6 +268,7 @@ class PublicGroup:
                 self._check_self_removes(queued.proposal, 0)
         applied = apply_commit(commit, proposals, Draft(self.tree), self.rules, now)
         confirmed = confirmed_transcript_hash(self.suite, self.interim_transcript_hash, content)
+        # [mls-12.4.2-13] The new GroupContext, with the confirmed transcript hash that covers this commit.
         context = dataclasses.replace(
             self.context,
             epoch=self.context.epoch + 1,

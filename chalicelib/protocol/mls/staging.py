@@ -61,7 +61,7 @@ def apply_commit(commit: Commit, proposals: ProposalList, draft: Draft, rules: G
     """Apply a commit whose sender is authenticated to a draft of the group's tree."""
     if len(proposals.of(Add)) > MAX_ADDS or len(proposals.proposals) > MAX_PROPOSALS:
         raise TooLarge("ds-3", "the commit holds more proposals than are taken here")
-    check_list(proposals, rules.policy)
+    check_list(proposals, rules.policy)  # [mls-12.4.2-4]
     # [mls-12.4-1] A path is required by default: an empty commit and most proposals need one.
     if commit.path is None and proposals.requires_path():
         raise InvalidPath("mls-12.4-1", "the commit needs a path")
@@ -93,7 +93,10 @@ class Changed:
 
 
 def apply_proposals(proposals: ProposalList, draft: Draft, rules: GroupRules, now: int) -> Changed:
-    """Apply a list of proposals to a draft, in the order of §12.3."""
+    """[mls-12.3-2] Apply a list of proposals to a draft, in the order of §12.3.
+
+    [mls-12.2-1] Each one is checked by itself just before; so the whole is [mls-12.4.2-6].
+    """
     rules = _apply_extensions(proposals, draft, rules, now)
     before = rules.support
     _apply_updates_and_removes(proposals, draft, rules, now)

@@ -8,7 +8,7 @@ from chalicelib.protocol.tls import opaque, uint16
 def confirmed_transcript_hash(
     suite: CipherSuite, interim_transcript_hash: bytes, commit: AuthenticatedContent
 ) -> bytes:
-    """Return the hash over all commits up to the signature of this one."""
+    """[mls-8.2-1] Return the hash over all commits up to the signature of this one."""
     confirmed_input = uint16(commit.wire_format) + commit.content.encode() + opaque(commit.auth.signature)
     return suite.hash(interim_transcript_hash + confirmed_input)
 

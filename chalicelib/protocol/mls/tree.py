@@ -90,7 +90,7 @@ def leaf_hash(suite: CipherSuite, leaf_index: int, leaf: LeafNode | None) -> byt
 
 
 def parent_tree_hash(suite: CipherSuite, parent: ParentNode | None, left: bytes, right: bytes) -> bytes:
-    """Return the tree hash of an intermediate node (§7.8)."""
+    """[mls-7.8-1] Return the tree hash of an intermediate node (§7.8)."""
     return suite.hash(b"\x02" + optional(parent) + opaque(left) + opaque(right))
 
 
@@ -350,7 +350,7 @@ class Draft:
                 self.put(index, None)
 
     def truncate(self) -> None:
-        """Halve the tree while its right half holds no member (§7.7)."""
+        """[mls-7.7-1] Halve the tree while its right half holds no member (§7.7)."""
         while self.leaf_capacity > 1 and self.leaves(tree_math.right(self.root)) == 0:
             # The root goes with the right half, blank or not; a later extension must find it blank.
             if self.node(self.root) is not None:

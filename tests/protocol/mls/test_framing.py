@@ -31,6 +31,7 @@ def test_an_application_message_must_be_encrypted() -> None:
 
 
 def test_an_encrypted_handshake_is_not_judged() -> None:
+    # What comes from outside the group is a PublicMessage in any case [mls-12.1.8-3].
     story = Story("alice", "bob")
     with refused("mls-6-2"):
         story.stage(story.members["bob"].protect_application(b"hello", story.random.randbytes))
@@ -67,6 +68,7 @@ def test_a_message_that_another_member_signed_is_refused() -> None:
 
 
 def test_a_signature_covers_content_and_group_context() -> None:
+    # For commits too [mls-12.4.2-3].
     story = Story("alice", "bob")
     honest = story.members["bob"].propose(Remove(0))
     assert isinstance(honest.body, PublicMessage)
