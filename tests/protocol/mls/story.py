@@ -143,6 +143,10 @@ class Story:
         """Let a member commit, and everyone follow."""
         self.accept(name, self.pending(name, *proposals, path=path))
 
+    def adding(self, *names: str) -> list[Add]:
+        """Return the Adds of new clients that take no further part in the story."""
+        return [Add(self.key_package(name).public) for name in names]
+
     def add(self, committer: str, name: str, *, path: bool = True) -> None:
         """Let a member add a client, who joins by Welcome and a tree from the delivery service."""
         owner = self.key_package(name)
