@@ -13,6 +13,7 @@ from chalicelib.protocol.mls.key_package import MLS10
 from chalicelib.protocol.mls.leaf_rules import check_encryption_key
 from chalicelib.protocol.mls.plain_tree import decode_tree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
+from chalicelib.protocol.mls.proposal_rules import check_extension_count
 from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit, new_group
 from chalicelib.protocol.mls.tree import Draft
 from chalicelib.protocol.mls.tree_rules import check_tree
@@ -35,6 +36,7 @@ def create_group(info: GroupInfo, ratchet_tree: bytes | None, policy: Policy) ->
     encoded = find(info.extensions, RATCHET_TREE) if ratchet_tree is None else ratchet_tree
     if encoded is None:
         raise InvalidGroupInfo("mls-12.4.3.1-1", "there is no ratchet tree")
+    check_extension_count(context.extensions)
     tree = decode_tree(suite, policy, encoded)
     # [mls-12.4.3.1-2] The tree hash of the ratchet tree matches `tree_hash`.
     if Draft(tree).tree_hash != context.tree_hash:

@@ -13,7 +13,8 @@ from chalicelib.protocol.mls.extensions import DEFAULT_EXTENSIONS, X509, Extensi
 from chalicelib.protocol.mls.key_package import MLS10, KeyPackage
 from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource
 from chalicelib.protocol.mls.policy import Policy
-from chalicelib.protocol.mls.support import CREDENTIAL, EXTENSION, PROPOSAL, Support, Value, supports
+from chalicelib.protocol.mls.proposals import DEFAULT_PROPOSALS
+from chalicelib.protocol.mls.support import CREDENTIAL, EXTENSION, PROPOSAL, Support, Value
 from chalicelib.protocol.mls.tree import Draft, Kind
 
 
@@ -80,19 +81,23 @@ def check_leaf_node(leaf: LeafNode, rules: GroupRules) -> None:
     # [mls-7.3-1] The credential is valid, as the authentication service says [mls-5.3.1-1].
     rules.policy.check_credential(leaf)
     # [mls-7.3-3] What required_capabilities names is supported.
-    if not all(supports(leaf, value) for value in rules.required()):
+    required = required_capabilities(rules.extensions)
+    extensions = DEFAULT_EXTENSIONS.union(listed.extensions)
+    if not (
+        extensions.issuperset(required.extension_types)
+        and DEFAULT_PROPOSALS.union(listed.proposals).issuperset(required.proposal_types)
+        and set(listed.credentials).issuperset(required.credential_types)
+    ):
         raise InvalidLeafNode("mls-7.3-3", "the leaf does not support a required capability")
     # [mls-7.3-5] It supports all the credential types in use by other members.
-    if not all(number in listed.credentials for number in rules.support.credential_types_in_use()):
+    if not set(listed.credentials).issuperset(rules.support.credential_types_in_use()):
         raise InvalidLeafNode("mls-7.3-5", "the leaf does not support a credential type in use")
     # [mls-7.3-7] The leaf's own extensions are among those it lists; the default ones MUST NOT be listed.
-    for extension in leaf.extensions:
-        if extension.extension_type not in {*listed.extensions, *DEFAULT_EXTENSIONS}:
-            raise InvalidLeafNode("mls-7.3-7", "the leaf has an extension that it does not list")
+    if not extensions.issuperset(extension.extension_type for extension in leaf.extensions):
+        raise InvalidLeafNode("mls-7.3-7", "the leaf has an extension that it does not list")
     # [mls-13.4-5] It supports each extension in the GroupContext.
-    for extension in rules.extensions:
-        if not supports(leaf, (EXTENSION, extension.extension_type)):
-            raise InvalidLeafNode("mls-13.4-5", "the leaf does not support a GroupContext extension")
+    if not extensions.issuperset(extension.extension_type for extension in rules.extensions):
+        raise InvalidLeafNode("mls-13.4-5", "the leaf does not support a GroupContext extension")
 
 
 def check_source(leaf: LeafNode, source: LeafNodeSource, check: str) -> None:

@@ -1,7 +1,7 @@
 """When is a single proposal invalid, and who may send it? (RFC 9420 §§6.1, 12.1, in the order of the text)"""
 
-from chalicelib.protocol.mls.errors import InvalidFraming, InvalidProposal
-from chalicelib.protocol.mls.extensions import external_senders
+from chalicelib.protocol.mls.errors import InvalidFraming, InvalidProposal, TooLarge
+from chalicelib.protocol.mls.extensions import Extensions, external_senders, required_capabilities
 from chalicelib.protocol.mls.framing import Sender, SenderType
 from chalicelib.protocol.mls.leaf_rules import (
     GroupRules,
@@ -27,6 +27,9 @@ from chalicelib.protocol.mls.proposals import (
 )
 from chalicelib.protocol.mls.support import EXTENSION
 from chalicelib.protocol.mls.tree import Draft
+
+MAX_REQUIRED = 512
+"""GroupContext extensions and required capabilities of one group, together."""
 
 
 def check_sender(sender: Sender, proposal: Proposal) -> None:
@@ -119,13 +122,19 @@ def check_group_context_extensions(proposal: GroupContextExtensions, rules: Grou
 
     Whether members support them is asked when they are applied: some may leave in the same commit (§12.1.7).
     """
-    new = GroupRules(rules.suite, rules.policy, rules.group_id, proposal.extensions, rules.support)
-    # Decoding what they hold refuses what is malformed. (This could be tidier: the values are thrown away.)
-    new.required()
+    check_extension_count(proposal.extensions)
     senders = external_senders(proposal.extensions)
     if senders != external_senders(rules.extensions):
         # [mls-5.3.1-3] External senders that are added or updated are validated.
         rules.policy.check_external_senders(senders)
+
+
+def check_extension_count(extensions: Extensions) -> None:
+    """[ds-5] Refuse a GroupContext that asks for more than a commit could look up at every member."""
+    required = required_capabilities(extensions)
+    asked = (*required.extension_types, *required.proposal_types, *required.credential_types)
+    if len(extensions) + len(asked) > MAX_REQUIRED:
+        raise TooLarge("ds-5", "the group would require more than is served here")
 
 
 def check_support(draft: Draft, rules: GroupRules) -> None:

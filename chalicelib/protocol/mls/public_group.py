@@ -242,18 +242,19 @@ class PublicGroup:
         if isinstance(proposal, Add) and sender.sender_type == SenderType.NEW_MEMBER_PROPOSAL:
             # [mls-12.1.8-2] External proposals that are not authorized are considered invalid.
             self.policy.check_new_member_proposal(proposal.key_package.leaf_node)
-        self._check_self_removes(proposal, sender.index or 0)
+        self._check_self_removes([proposal], sender.index or 0)
         reference = content.proposal_reference(self.suite)
         return StagedProposal(self.context, reference, QueuedProposal(proposal, sender, reference))
 
-    def _check_self_removes(self, proposal: Proposal, sender: int) -> None:
+    def _check_self_removes(self, proposals: Sequence[Proposal], sender: int) -> None:
         leaving = {queued.sender.index for queued in self.proposals.values() if isinstance(queued.proposal, SelfRemove)}
-        # [ext-7.3-3] A client MUST NOT issue more than one SelfRemove proposal per epoch.
-        if isinstance(proposal, SelfRemove) and sender in leaving:
-            raise InvalidProposal("ext-7.3-3", "the member has proposed to remove itself before")
-        # [ext-7.3-2] Beside a pending SelfRemove for a leaf, a Remove for the same leaf is invalid.
-        if isinstance(proposal, Remove) and proposal.removed in leaving:
-            raise InvalidProposal("ext-7.3-2", "the member to be removed is removing itself")
+        for proposal in proposals:
+            # [ext-7.3-3] A client MUST NOT issue more than one SelfRemove proposal per epoch.
+            if isinstance(proposal, SelfRemove) and sender in leaving:
+                raise InvalidProposal("ext-7.3-3", "the member has proposed to remove itself before")
+            # [ext-7.3-2] Beside a pending SelfRemove for a leaf, a Remove for the same leaf is invalid.
+            if isinstance(proposal, Remove) and proposal.removed in leaving:
+                raise InvalidProposal("ext-7.3-2", "the member to be removed is removing itself")
 
     # Commits, §12.4.
 
@@ -263,9 +264,7 @@ class PublicGroup:
             raise ValueError("a commit was decoded without its confirmation tag")
         external = framed.sender.sender_type == SenderType.NEW_MEMBER_COMMIT
         proposals = ProposalList(self._resolve(content, commit), None if external else framed.sender.index)
-        for queued in proposals.proposals:
-            if isinstance(queued.proposal, Remove):
-                self._check_self_removes(queued.proposal, 0)
+        self._check_self_removes(proposals.of(Remove), 0)
         applied = apply_commit(commit, proposals, Draft(self.tree), self.rules, now)
         confirmed = confirmed_transcript_hash(self.suite, self.interim_transcript_hash, content)
         # [mls-12.4.2-13] The new GroupContext, with the confirmed transcript hash that covers this commit.

@@ -4,13 +4,15 @@ This is the whole-tree validation of a joiner, made when a group is created here
 sends. Afterwards each commit keeps a valid tree valid, at the price of its own paths.
 """
 
+import bisect
+
 from chalicelib.protocol.mls import tree_math
 from chalicelib.protocol.mls.errors import InvalidTree
 from chalicelib.protocol.mls.extensions import Extensions
 from chalicelib.protocol.mls.leaf_rules import GroupRules, check_encryption_key, check_leaf_in_tree
 from chalicelib.protocol.mls.nodes import LeafNode, ParentNode
 from chalicelib.protocol.mls.support import Support
-from chalicelib.protocol.mls.tree import Draft, Kind, Tree, parent_hash
+from chalicelib.protocol.mls.tree import Draft, Kind, Tree, leaf_hash, parent_hash, parent_tree_hash
 
 
 def check_tree(tree: Tree, group_id: bytes, extensions: Extensions) -> Support:
@@ -37,8 +39,9 @@ def _parents(draft: Draft) -> list[tuple[int, ParentNode]]:
 
 def check_unmerged_leaves(draft: Draft) -> None:
     """Check every entry of `unmerged_leaves` in a tree."""
-    for index, parent in _parents(draft):
-        for leaf_index in parent.unmerged_leaves:
+    unmerged = {index: frozenset(parent.unmerged_leaves) for index, parent in _parents(draft)}
+    for index, leaves in unmerged.items():
+        for leaf_index in leaves:
             # [mls-12.4.3.1-3] The entry represents a non-blank leaf that is a descendant of the parent node.
             if not tree_math.is_below(leaf_index, index) or draft.leaf(leaf_index) is None:
                 raise InvalidTree("mls-12.4.3.1-3", "an unmerged leaf is not a member below its node")
@@ -46,8 +49,7 @@ def check_unmerged_leaves(draft: Draft) -> None:
             for between in tree_math.direct_path(2 * leaf_index, draft.leaf_capacity):
                 if between == index:
                     break
-                lower = draft.parent(between)
-                if lower is not None and leaf_index not in lower.unmerged_leaves:
+                if leaf_index not in unmerged.get(between, leaves):
                     raise InvalidTree("mls-12.4.3.1-4", "an unmerged leaf is merged at a node below")
 
 
@@ -91,15 +93,19 @@ def _stored_parent_hash(draft: Draft, index: int) -> bytes | None:
 
 def _original_tree_hash(draft: Draft, parent: ParentNode, sibling: int) -> bytes:
     """Return `original_sibling_tree_hash` (§7.9): the sibling before the leaves not yet merged came."""
-    unmerged = {leaf for leaf in parent.unmerged_leaves if tree_math.is_below(leaf, sibling)}
-    if not unmerged:
-        return draft.hash(sibling)
-    before = Draft(draft.tree)
-    for leaf_index in unmerged:
-        before.put(2 * leaf_index, None)
-        for index in tree_math.direct_path(2 * leaf_index, draft.leaf_capacity):
-            node = before.parent(index)
-            if tree_math.level(index) <= tree_math.level(sibling) and node is not None:
-                merged = tuple(leaf for leaf in node.unmerged_leaves if leaf != leaf_index)
-                before.put(index, ParentNode(node.encryption_key, node.parent_hash, merged))
-    return before.hash(sibling)
+    return _hash_without(draft, sibling, frozenset(parent.unmerged_leaves), parent.unmerged_leaves)
+
+
+def _hash_without(draft: Draft, index: int, gone: frozenset[int], leaves: tuple[int, ...]) -> bytes:
+    """Return the tree hash of a subtree without some leaves; `leaves` are those of them to look for in it."""
+    here = leaves[slice(*(bisect.bisect_left(leaves, edge) for edge in tree_math.subtree(index)))]
+    if not here:
+        return draft.hash(index)
+    if tree_math.level(index) == 0:
+        return leaf_hash(draft.suite, index // 2, None)
+    node = draft.parent(index)
+    if node is not None:
+        merged = tuple(leaf for leaf in node.unmerged_leaves if leaf not in gone)
+        node = ParentNode(node.encryption_key, node.parent_hash, merged)
+    left = _hash_without(draft, tree_math.left(index), gone, here)
+    return parent_tree_hash(draft.suite, node, left, _hash_without(draft, tree_math.right(index), gone, here))
