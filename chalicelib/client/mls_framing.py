@@ -140,10 +140,16 @@ def open_private(
     if sender.leaf_index >= secret_tree.leaf_capacity:
         raise DecodeError("a private message names a sender beyond the tree")
     handshake = message.content_type != ContentType.APPLICATION
-    message_key = secret_tree.ratchet(sender.leaf_index, handshake=handshake).take(sender.generation)
+    ratchet = secret_tree.ratchet(sender.leaf_index, handshake=handshake)
+    message_key = ratchet.take(sender.generation)
     aad = _content_aad(message.group_id, message.epoch, message.content_type, message.authenticated_data)
     nonce = _guarded(message_key.nonce, sender.reuse_guard)
-    reader = Reader(suite.open(message_key.key, nonce, aad, message.ciphertext))
+    try:
+        reader = Reader(suite.open(message_key.key, nonce, aad, message.ciphertext))
+    except CannotDecrypt:
+        # A forged message must not use up the key of the honest one.
+        ratchet.put_back(message_key)
+        raise
     content = read_content(reader, message.content_type)
     auth = FramedContentAuthData.read(reader, message.content_type)
     if any(reader.take(reader.end - reader.position)):

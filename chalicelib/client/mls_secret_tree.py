@@ -6,7 +6,6 @@ should.
 """
 
 import dataclasses
-import itertools
 
 from chalicelib.client.mls_crypto import NONCE_SIZE, MemberSuite
 from chalicelib.errors import Refusal
@@ -64,6 +63,10 @@ class Ratchet:
             self.waiting[key.generation] = key
         return self.next()
 
+    def put_back(self, key: MessageKey) -> None:
+        """Let a key be taken again, because what it was taken for did not open."""
+        self.waiting[key.generation] = key
+
 
 class SecretTree:
     """The ratchets of every leaf, derived from the epoch's encryption secret when first asked for."""
@@ -84,11 +87,15 @@ class SecretTree:
         return self.ratchets[leaf_index, handshake]
 
     def _leaf_secret(self, leaf_index: int) -> bytes:
-        path = [2 * leaf_index, *tree_math.direct_path(2 * leaf_index, self.leaf_capacity)]
-        for child, parent in reversed(list(itertools.pairwise(path))):
-            if child in self.secrets:
-                continue
+        """Derive a leaf's secret from the lowest one that is left above it; those stepped through are deleted."""
+        waiting = []
+        for node in (2 * leaf_index, *tree_math.direct_path(2 * leaf_index, self.leaf_capacity)):
+            if node in self.secrets:
+                break
+            waiting.append(node)
+        for child in reversed(waiting):
+            parent = tree_math.parent(child)
             secret = self.secrets.pop(parent)
-            for side, label in ((tree_math.left(parent), "left"), (tree_math.right(parent), "right")):
-                self.secrets[side] = self.suite.expand_with_label(secret, "tree", label.encode(), self.suite.hash_size)
+            for side, label in ((tree_math.left(parent), b"left"), (tree_math.right(parent), b"right")):
+                self.secrets[side] = self.suite.expand_with_label(secret, "tree", label, self.suite.hash_size)
         return self.secrets.pop(2 * leaf_index)

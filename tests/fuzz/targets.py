@@ -16,7 +16,7 @@ from chalicelib.protocol.mls.app_data import read_dictionary
 from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
 from chalicelib.protocol.mls.commit import Commit
 from chalicelib.protocol.mls.extensions import EXTERNAL_SENDERS, Certificate, Extension, external_senders
-from chalicelib.protocol.mls.framing import FramedContent
+from chalicelib.protocol.mls.framing import FramedContent, encode_content
 from chalicelib.protocol.mls.group_info_rules import create_group
 from chalicelib.protocol.mls.nodes import encode_optional_node
 from chalicelib.protocol.mls.plain_tree import PlainTree, encode_tree, read_nodes
@@ -161,7 +161,7 @@ def seeds() -> dict[str, list[bytes]]:
         "ratchet_tree": [encode_tree(told.group.tree)],
         "root": [encode_root(stored)],
         "directory": [encode_directory(tree.tags.directories[0])],
-        "judge a commit": [commit.encode(), adding.content.encode()],
+        "judge a commit": [encode_content(commit), encode_content(adding.content)],
         "judge a content": [adding.encode(), outside.encode()],
         "import a tree": [encode_tree(told.group.tree)],
         "Proposal": [encode_proposal(proposal) for proposal in told.adding("heidi")],

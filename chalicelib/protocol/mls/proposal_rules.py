@@ -22,7 +22,6 @@ from chalicelib.protocol.mls.proposals import (
     ReInit,
     Remove,
     ResumptionPSKUsage,
-    SelfRemove,
     Update,
 )
 from chalicelib.protocol.mls.support import EXTENSION
@@ -33,23 +32,13 @@ MAX_REQUIRED = 512
 
 
 def check_sender(sender: Sender, proposal: Proposal) -> None:
-    """Check that a proposal of this type may come from this kind of sender."""
-    match sender.sender_type:
-        case SenderType.EXTERNAL:
-            # [mls-12.1.8-4] Proposal types that an external sender may not send MUST be rejected.
-            if not proposal.external:
-                raise InvalidFraming("mls-12.1.8-4", "an external sender may not send this proposal")
-        case SenderType.NEW_MEMBER_PROPOSAL:
-            # [mls-6.1-5] A new member proposes to add itself, and nothing else.
-            if not isinstance(proposal, Add):
-                raise InvalidFraming("mls-6.1-5", "a new member may only propose an Add")
-        case SenderType.NEW_MEMBER_COMMIT:
-            # [mls-6.1-4] The content type of a new member's commit is commit.
-            raise InvalidFraming("mls-6.1-4", "an external committer sends commits only")
-        case SenderType.MEMBER:
-            # [mls-12.1.6-1] An ExternalInit can only be used in an external commit.
-            if isinstance(proposal, ExternalInit):
-                raise InvalidProposal("mls-12.1.6-1", "an ExternalInit is not sent as a proposal")
+    """Check that a proposal of this type may come from this kind of sender, whose signature is verified."""
+    # [mls-12.1.8-4] Proposal types that an external sender may not send MUST be rejected.
+    if sender.sender_type == SenderType.EXTERNAL and not proposal.external:
+        raise InvalidFraming("mls-12.1.8-4", "an external sender may not send this proposal")
+    # [mls-12.1.6-1] An ExternalInit can only be used in an external commit.
+    if isinstance(proposal, ExternalInit):
+        raise InvalidProposal("mls-12.1.6-1", "an ExternalInit is not sent as a proposal")
 
 
 def check_proposal(proposal: Proposal, sender: Sender, draft: Draft, rules: GroupRules, now: int) -> None:
@@ -75,11 +64,9 @@ def check_proposal(proposal: Proposal, sender: Sender, draft: Draft, rules: Grou
         case AppEphemeral():
             # [ext-4.7-1] The component is known to the application, and finds the data valid.
             rules.policy.check_app_ephemeral(proposal.component_id, proposal.data)
-        case SelfRemove():
-            if sender.index is None or draft.leaf(sender.index) is None:
-                raise InvalidProposal("mls-12.1.3-1", "there is no member at the leaf to be removed")
         case _:
-            # An ExternalInit's KEM output and an AppDataUpdate's content are judged where they are applied.
+            # An ExternalInit's KEM output is closed to us, an AppDataUpdate is judged where it is applied, and the
+            # leaf of a SelfRemove is the one whose signature was verified.
             pass
 
 

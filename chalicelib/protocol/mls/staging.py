@@ -165,12 +165,16 @@ def _apply_adds(proposals: ProposalList, draft: Draft, rules: GroupRules, now: i
             if draft.positions(Kind.CLIENT, rules.policy.client(leaf)):
                 raise InvalidProposalList("mls-12.2-6", "a client to be added is in the group already")
             leaf_index = draft.add(leaf)
-            # [ds-2] No larger tree is served here.
-            if draft.leaf_capacity > MAX_LEAF_CAPACITY:
-                raise TooLarge("ds-2", "the tree would have more leaves than are served here")
+            _check_capacity(draft)
             check_unique(leaf, leaf_index, draft)
             added.append((leaf_index, queued.proposal))
     return tuple(added)
+
+
+def _check_capacity(draft: Draft) -> None:
+    """[ds-2] Refuse a larger tree than is served here."""
+    if draft.leaf_capacity > MAX_LEAF_CAPACITY:
+        raise TooLarge("ds-2", "the tree would have more leaves than are served here")
 
 
 def _check_the_others(proposals: ProposalList, draft: Draft, rules: GroupRules, now: int) -> None:
@@ -186,8 +190,8 @@ def _go_without_path(proposals: ProposalList, draft: Draft, rules: GroupRules) -
     if root is not None and len(root.unmerged_leaves) > rules.policy.maximum_unmerged:
         raise InvalidPath("ds-1", "too many leaves would be unmerged; commit with a path")
     if proposals.committer is None:
-        # [mls-12.4.3.2-1] An external commit MUST contain a path.
-        raise InvalidPath("mls-12.4.3.2-1", "an external commit needs a path")
+        # An external commit has a path: its signature was verified with the key in it.
+        raise ValueError("an external commit without a path came as far as this")
     return proposals.committer
 
 
@@ -201,6 +205,7 @@ def _apply_path(
     """Validate a path and apply it to the tree (§12.4.2), and return the committer's leaf index."""
     # [mls-12.4.2-7] An external committer gets the leftmost blank leaf of the new tree, extended if need be.
     leaf_index = draft.leftmost_blank() if committer is None else committer
+    _check_capacity(draft)
     _check_path_leaf(path.leaf_node, leaf_index, replaced, draft, changed.rules)
     _check_path_keys(path, draft, changed.rules)
     filtered = draft.filtered_direct_path(leaf_index)

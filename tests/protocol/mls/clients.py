@@ -59,6 +59,14 @@ class Client:
         """Return an exported secret, from a client that exports any."""
         return None
 
+    def say(self, data: bytes) -> bytes:
+        """Return an application message to the group."""
+        raise NotImplementedError
+
+    def hear(self, message: bytes) -> bytes:
+        """Return what somebody else said."""
+        raise NotImplementedError
+
 
 class Rine(Client):
     """rine-mls: adds, removes, external joins and resyncs; it applies its own commits at once."""
@@ -97,6 +105,17 @@ class Rine(Client):
     def group_info(self) -> bytes:
         info: bytes = self.group.group_info()
         return info
+
+    def say(self, data: bytes) -> bytes:
+        # Its own envelope is a leading byte before the MLSMessage.
+        payload: bytes = self.group.encrypt_application_message(data)
+        assert payload[0] == rine_mls.APP_MESSAGE_TAG
+        return payload[1:]
+
+    def hear(self, message: bytes) -> bytes:
+        tagged = bytes([rine_mls.APP_MESSAGE_TAG]) + message
+        heard: bytes = self.group.decrypt_application_message(tagged).envelope
+        return heard
 
     def tree_hash(self) -> bytes:
         info = decode_message(self.group_info()).body
@@ -144,6 +163,14 @@ class Agentvault(Client):
 
     def receive(self, message: bytes) -> None:
         self.group.process_incoming_message(mls_rs_uniffi.Message.from_bytes(message))
+
+    def say(self, data: bytes) -> bytes:
+        encoded: bytes = self.group.encrypt_application_message(data).to_bytes()
+        return encoded
+
+    def hear(self, message: bytes) -> bytes:
+        heard: bytes = self.group.process_incoming_message(mls_rs_uniffi.Message.from_bytes(message)).data
+        return heard
 
     def tree_hash(self) -> bytes:
         tree = decode_tree(cipher_suite(SUITE), Policy(), self.group.export_tree().bytes)
@@ -214,6 +241,14 @@ class Own(Client):
 
     def receive(self, message: bytes) -> None:
         self.member = self.member.receive(decode_message(message), self.now)
+
+    def say(self, data: bytes) -> bytes:
+        encoded: bytes = self.member.protect_application(data, self.source.randbytes).encode()
+        return encoded
+
+    def hear(self, message: bytes) -> bytes:
+        heard: bytes = self.member.receive(decode_message(message), self.now)
+        return heard
 
     def tree_hash(self) -> bytes:
         tree_hash: bytes = self.member.group.context.tree_hash

@@ -229,6 +229,14 @@ class Story:
             policy=self.policy,
         )
 
+    def external_by_force(self, identity: Identity) -> MLSMessage:
+        """Return an external commit that the client's own copy of the rules would not let it make."""
+        policy, self.policy = self.policy, Policy()
+        try:
+            return self.external_by(identity).commit
+        finally:
+            self.policy = policy
+
     def forge_external(self, pending: Pending, identity: Identity, commit: Commit) -> MLSMessage:
         """Return an external commit with other contents, signed by its sender."""
         name = next(iter(self.members))

@@ -1,8 +1,8 @@
 """Random histories of groups with real clients of two stacks and our own, followed by the delivery service.
 
 After every commit each member's tree hash is the delivery service's, and where a client exports secrets they are the
-same: the exporter hangs on the whole GroupContext. The delivery service's tree is cut into chunks and stored between
-epochs, as it is in the field.
+same: the exporter hangs on the whole GroupContext. Now and then somebody speaks, and everyone else can read it. The
+delivery service's tree is cut into chunks and stored between epochs, as it is in the field.
 """
 
 import dataclasses
@@ -125,6 +125,16 @@ class History:
         exported = {client.exported() for client in self.members.values()} - {None}
         assert len(exported) <= 1
 
+    def talk(self) -> None:
+        """Let somebody say something, and all the others hear it."""
+        speaker = self.random.choice(sorted(self.members))
+        said = self.random.randbytes(20)
+        message = self.members[speaker].say(said)
+        for index, client in self.members.items():
+            if index != speaker:
+                assert client.hear(message) == said
+        self.done[f"{type(self.members[speaker]).__name__} said"] += 1
+
     # One epoch.
 
     def offers(self, count: int) -> tuple[list[bytes], dict[bytes, Client]]:
@@ -221,6 +231,8 @@ def test_real_clients_and_the_delivery_service_agree_on_long_histories(tmp_path:
     while history.group.epoch < start + EPOCHS * campaign:
         epoch = history.group.epoch % 60
         history.step(growing=epoch < 35 and len(history.members) < 24)
+        if epoch % 3 == 0:
+            history.talk()
     assert {
         "Rine add",
         "Rine remove",
@@ -234,6 +246,9 @@ def test_real_clients_and_the_delivery_service_agree_on_long_histories(tmp_path:
         "Own propose_remove",
         "Own commit_pending",
         "Own external",
+        "Rine said",
+        "Agentvault said",
+        "Own said",
     } <= history.done.keys()
     assert history.truncations > 0
     assert max(history.sizes) >= 16

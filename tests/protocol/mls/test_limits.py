@@ -30,6 +30,16 @@ def test_a_commit_with_too_many_proposals_is_refused(monkeypatch: pytest.MonkeyP
     story.stage(story.forge("alice", Commit(tuple(map(psk, range(3))), None)))
 
 
+def test_a_tree_does_not_grow_beyond_what_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story("alice", "bob", "carol")
+    monkeypatch.setattr(staging, "MAX_LEAF_CAPACITY", 4)
+    story.add("alice", "dave")
+    with refused("ds-2"):
+        story.stage(story.commit_adding("alice", story.key_package("erin").public))
+    with refused("ds-2"):
+        story.stage(story.external("erin").commit)
+
+
 def test_a_commit_with_10_000_proposals_takes_time_in_proportion() -> None:
     story = Story("alice", "bob")
 

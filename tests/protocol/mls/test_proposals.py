@@ -22,7 +22,7 @@ from chalicelib.protocol.mls.extensions import (
     find,
 )
 from chalicelib.protocol.mls.framing import Sender, SenderType
-from chalicelib.protocol.mls.nodes import LeafNodeSource
+from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import (
     Add,
@@ -320,6 +320,9 @@ def test_components_stay_in_order() -> None:
 
 def test_a_component_that_is_not_known_or_has_no_data_is_refused() -> None:
     story = app_data_story()
+    unaware = Story("alice", "bob", proposals=(8,), leaf_extensions=(APP_DATA_DICTIONARY,))
+    with refused("ext-4.6-1"):
+        unaware.stage(unaware.forge("alice", Commit((ProposalOrRef(AppDataUpdate(1, b"x")),), None)))
     for change in (AppDataUpdate(7, b"x"), AppDataUpdate(1, None)):
         with refused("ext-4.6-1"):
             story.stage(story.forge("alice", Commit((ProposalOrRef(change),), None)))
@@ -430,6 +433,13 @@ def test_an_external_commit_takes_along_those_who_remove_themselves() -> None:
     story.accept("carol", pending, "bob")
 
 
+def test_an_external_commit_takes_nobody_along_twice() -> None:
+    story = Story("alice", "bob", proposals=(10,))
+    reference = ProposalOrRef(reference=story.propose("bob", SelfRemove()))
+    with refused("mls-12.2-4"):
+        forged_external(story, reference, reference)
+
+
 def test_a_resync_replaces_a_member_and_may_be_forbidden() -> None:
     story = Story("alice", "bob")
     identity = dataclasses.replace(story.members["bob"].identity)
@@ -457,6 +467,18 @@ def test_a_resyncs_leaf_meets_the_criteria_of_an_update() -> None:
     forged = Commit(commit.proposals, dataclasses.replace(commit.path, leaf_node=leaf))
     with refused("mls-7.3-10"):  # [mls-12.2-15]
         story.stage(story.forge_external(pending, bob.identity, forged))
+
+
+def test_a_client_by_the_policys_name_joins_from_outside_once() -> None:
+    class ByName(Policy):
+        def client(self, leaf: LeafNode) -> bytes:
+            return leaf.credential.content
+
+    story = Story("alice", "bob", policy=ByName())
+    again = story.identity("bob")
+    with refused("mls-12.2-6"):
+        story.stage(story.external_by_force(again))
+    story.stage(story.external_by(again, ProposalOrRef(Remove(1))).commit)
 
 
 def test_a_client_joins_from_outside_once() -> None:
