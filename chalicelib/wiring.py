@@ -265,11 +265,9 @@ def delivery() -> Delivery:
     exempt = config().webhook_exempt_origin
     # Only a run on one machine exempts an origin, and its inbox has a certificate of that run's own authority.
     sender = HttpsWebhookSender(exempt, federation_secret().authorities() if exempt else None)
-    claims = ClaimSender(peer_client(), trust_lists(), keyring(), alarms(), clock(), config().gp)
+    claims = ClaimSender(store(), hints(), peer_client(), trust_lists(), keyring(), alarms(), clock(), config().gp)
     outbox = AwsOutbox(database(), sealer())
-    return Delivery(
-        outbox, store(), accounts(), events(), verifications(), sender, claims, hints(), alarms(), clock()
-    )
+    return Delivery(outbox, store(), accounts(), events(), verifications(), sender, claims, hints(), alarms(), clock())
 
 
 @functools.cache
@@ -292,6 +290,7 @@ def rebuild() -> Rebuild:
     """Fresh filters."""
     return Rebuild(
         filter_pointer(),
+        store(),
         AwsRebuildJobs(config().stage),
         AwsScans(database(), record_rows()),
         filter_objects(),

@@ -2,6 +2,7 @@
 
     enrol-ap, show, suspend, resume, rotate-secret, certificates    application providers (draft §7)
     keys, sign-trust-list, load-trust-list, federation-tls          peer GPs (draft §6)
+    rotate-key, retire-key                                          data and signing keys
     rebuild                                                         a fresh routing filter now
 
 The stage is the one whose settings stand in the environment (GLADOS_STAGE, …) or, with `--stage`, in
@@ -135,6 +136,17 @@ def federation_tls(asked: argparse.Namespace) -> dict[str, Any]:
     return {"x5t#S256": thumbprint, "expires_at": format_time(expires_at)}
 
 
+def rotate_key(asked: argparse.Namespace) -> dict[str, Any]:
+    """Begin the next epoch of a key; a rebuild moves rows that an index key named."""
+    return {"purpose": asked.purpose, "epoch": _wiring().data_keys().rotate(asked.purpose)}
+
+
+def retire_key(asked: argparse.Namespace) -> dict[str, Any]:
+    """End an old epoch of a key for good; what it made can no longer be read."""
+    _wiring().data_keys().retire(asked.purpose, asked.epoch)
+    return {"purpose": asked.purpose, "retired": asked.epoch}
+
+
 def rebuild(_asked: argparse.Namespace) -> dict[str, Any]:
     """Begin a rebuild of the routing filter now; the stage's schedules carry it on."""
     _wiring().rebuild().step(now_please=True)
@@ -189,6 +201,10 @@ def _parser() -> argparse.ArgumentParser:
     calling.add_argument("--certificate", type=Path, required=True)
     calling.add_argument("--key", type=Path, required=True)
     calling.add_argument("--authorities", type=Path, help="PEM of authorities to trust beside the public ones")
+    command("rotate-key", rotate_key).add_argument("purpose", help="index, seal, code, mapping-id or sign:TYP")
+    retiring = command("retire-key", retire_key)
+    retiring.add_argument("purpose")
+    retiring.add_argument("epoch", type=int)
     command("rebuild", rebuild)
     return parser
 

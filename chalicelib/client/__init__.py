@@ -1,1 +1,6 @@
-"""What callers import: clients of the services, and a small MLS member."""
+"""What callers import: the client of the GP's API, and the check of a webhook's signature."""
+
+from chalicelib.client.ap_client import ApClient, ApiProblem
+from chalicelib.client.webhook import InvalidWebhook, verify_webhook
+
+__all__ = ["ApClient", "ApiProblem", "InvalidWebhook", "verify_webhook"]

@@ -34,7 +34,7 @@ def document(routes: Sequence["Route"], name: str, origin: str, public_origin: s
         ],
         "paths": paths,
         "components": {
-            "schemas": {**components, "Problem": _PROBLEM},
+            "schemas": {**components, "Problem": _PROBLEM, "TokenError": _TOKEN_ERROR},
             "securitySchemes": {
                 "mutualTLS": {"type": "mutualTLS"},
                 "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT bound to the client certificate"},
@@ -56,6 +56,22 @@ _PROBLEM = {
         "request_id": {"type": "string"},
     },
     "additionalProperties": True,
+}
+
+# The token endpoint speaks OAuth (RFC 6749 §4.4, §5.2), not the JSON of the other routes.
+_TOKEN_REQUEST = {
+    "type": "object",
+    "required": ["grant_type"],
+    "properties": {
+        "grant_type": {"type": "string", "const": "client_credentials"},
+        "scope": {"type": "string", "description": "names separated by spaces; without it all of the client's"},
+    },
+}
+_TOKEN_ERROR = {
+    "type": "object",
+    "description": "RFC 6749 §5.2",
+    "required": ["error", "error_description"],
+    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
 }
 
 
@@ -91,6 +107,11 @@ def _operation(route: "Route", by_type: dict[Any, dict[str, Any]]) -> dict[str, 
         operation["parameters"] = parameters
     if route.takes is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": by_type[route.takes]}}}
+    if route.caller == "certificate":
+        form = {"application/x-www-form-urlencoded": {"schema": _TOKEN_REQUEST}}
+        operation["requestBody"] = {"required": True, "content": form}
+        refusal = {"application/json": {"schema": {"$ref": REF.format(name="TokenError")}}}
+        operation["responses"]["default"]["content"] = refusal
     if route.scope is not None:
         operation["x-scope"] = route.scope
     return operation

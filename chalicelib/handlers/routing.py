@@ -7,7 +7,7 @@ is served without one), idempotency, and `/openapi.json`.
 What Chalice does that this file undoes:
 
 * It answers 405, 415, missing `Accept` and unhandled errors in a JSON shape of its own; `GladosApp` reshapes them.
-* It refuses a binary answer when there is no `Accept`; HTTP says that means anything is acceptable.
+* It refuses an answer when there is no `Accept`; HTTP says that means anything is acceptable.
 * It leaves path parameters as they came; ids here need no decoding, and over-long ones are no ids.
 * Registering a blueprint changes it, so there is one app a process.
 """
@@ -33,10 +33,12 @@ from chalicelib.protocol.glados.client_api import Body
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.access import Presented
 from chalicelib.services.provider.limits import Allowance
+from chalicelib.services.provider.ports import StoredAnswer
 from chalicelib.services.provider.state import Account
 
 MOST_BODY = 64 * 1024
 LONGEST_PARAMETER = 1_024
+KEPT = ("Content-Type", "Location", "Cache-Control")  # Of an answer that is kept for repeats.
 IN_FLIGHT = 30_000  # Milliseconds; the gateway gives an answer up after 29 s.
 
 log = Logger(service="glados", log_uncaught_exceptions=False)
@@ -165,7 +167,15 @@ class Door(Blueprint):  # type: ignore[misc]
 
 
 class GladosApp(Chalice):  # type: ignore[misc]
-    """A Chalice app whose own errors look like ours."""
+    """A Chalice app whose own errors look like ours.
+
+    Every media type is declared binary, so bodies cross API Gateway unchanged whatever `Accept` says; a gateway
+    that lists some types would hand a client base64 text instead of a filter unless its `Accept` is right.
+    """
+
+    def __init__(self, app_name: str) -> None:
+        super().__init__(app_name=app_name)
+        self.api.binary_types = ["*/*"]
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Answer one API Gateway event."""
@@ -174,10 +184,8 @@ class GladosApp(Chalice):  # type: ignore[misc]
             event = {**event, "headers": {**headers, "Accept": "*/*"}}
         response: dict[str, Any] = super().__call__(event, context)
         status, media = response["statusCode"], response.get("headers", {}).get("Content-Type", "")
-        if status < 400 or media.startswith((problems.MEDIA_TYPE, "application/json;oauth")):
+        if status < 400 or media == problems.MEDIA_TYPE or "X-Request-Id" in response.get("headers", {}):
             return response
-        if "X-Request-Id" in response.get("headers", {}):
-            return response  # Ours already: the token endpoint answers in a form of its own.
         return _reshape(response, _request_id(event.get("requestContext", {})))
 
 
@@ -214,7 +222,7 @@ def _answer(route: Route, view: View, request: Any, parameters: dict[str, str]) 
     try:
         return _serve(route, view, request, parameters, request_id)
     except errors.Refusal as refusal:
-        return _refused(refusal, request_id)
+        return _refused(route, refusal, request_id)
     except Exception as error:  # noqa: BLE001 (the last line: a bug or an outage becomes a bare 500)
         # The message of an exception may quote a value; its type and place never do.
         where = traceback.format_tb(error.__traceback__)
@@ -252,21 +260,28 @@ def _once(route: Route, view: View, call: Call[Any], what: str) -> Response:
     key = (call.account.provider_id, what, call.idempotency_key or "")
     known = store.begin(key, call.raw_body, now(), now() + IN_FLIGHT)
     if known is not None:
-        status, headers, body = known
-        return Response(body.decode(), headers={**headers, "X-Request-Id": call.request_id}, status_code=status)
+        return _replayed(known, call.request_id)
     try:
         response = _encode(route, view(call), call.request_id)
     except errors.Refusal as refusal:
-        response = _refused(refusal, call.request_id)
+        response = _refused(route, refusal, call.request_id)
     except BaseException:
         store.abandon(key)
         raise
     if response.status_code == 429 or response.status_code >= 500:
         store.abandon(key)
     else:
-        kept = {name: value for name, value in response.headers.items() if name in ("Content-Type", "Location")}
-        store.finish(key, (response.status_code, kept, _as_bytes(response.body)))
+        kept = {name: value for name, value in response.headers.items() if name in KEPT}
+        store.finish(key, (response.status_code, kept, response.body))
     return response
+
+
+def _replayed(known: StoredAnswer, request_id: str) -> Response:
+    """Give a stored answer again; a problem names the request that it now answers."""
+    status, headers, body = known
+    if headers.get("Content-Type") == problems.MEDIA_TYPE:
+        body = json.dumps({**json.loads(body), "request_id": request_id}).encode()
+    return Response(body, headers={**headers, "X-Request-Id": request_id}, status_code=status)
 
 
 def _authenticate(route: Route, headers: Any, thumbprint: str | None) -> Account | Presented | Peer | None:
@@ -327,9 +342,9 @@ def _encode(route: Route, answer: Any, request_id: str) -> Response:
         headers.setdefault("Content-Type", "application/octet-stream")
         return Response(reply.body, headers=headers, status_code=reply.status)
     if reply.body is None:
-        return Response("", headers=headers, status_code=reply.status if reply.status != 200 else 204)
+        return Response(b"", headers=headers, status_code=reply.status if reply.status != 200 else 204)
     headers.setdefault("Content-Type", "application/json")
-    return Response(msgspec.json.encode(reply.body).decode(), headers=headers, status_code=reply.status)
+    return Response(msgspec.json.encode(reply.body), headers=headers, status_code=reply.status)
 
 
 def _limit_headers(allowance: Allowance) -> dict[str, str]:
@@ -339,10 +354,10 @@ def _limit_headers(allowance: Allowance) -> dict[str, str]:
     }
 
 
-def _refused(refusal: errors.Refusal, request_id: str) -> Response:
-    if isinstance(refusal, errors.TokenRefused):
-        return _token_refused(refusal, request_id)
+def _refused(route: Route, refusal: errors.Refusal, request_id: str) -> Response:
     problem = problems.problem_of(refusal)
+    if route.caller == "certificate" and problem.status < 500:
+        return _token_refused(refusal, problem.status, request_id)
     return _problem(problem, str(refusal), request_id, refusal.facts(), problems.headers_of(refusal))
 
 
@@ -351,17 +366,17 @@ def _problem(
 ) -> Response:
     body = problems.body_of(problem, detail, request_id, facts)
     own = {"Content-Type": problems.MEDIA_TYPE, "X-Request-Id": request_id, "Cache-Control": "no-store"}
-    return Response(json.dumps(body), headers={**own, **headers}, status_code=problem.status)
+    return Response(json.dumps(body).encode(), headers={**own, **headers}, status_code=problem.status)
 
 
-def _token_refused(refusal: errors.TokenRefused, request_id: str) -> Response:
+def _token_refused(refusal: errors.Refusal, status: int, request_id: str) -> Response:
     """Answer as RFC 6749 §5.2 says; the token endpoint alone speaks this form."""
-    unknown = refusal.error == "invalid_client"
+    error = refusal.error if isinstance(refusal, errors.TokenRefused) else "invalid_request"
     headers = {"Content-Type": "application/json", "X-Request-Id": request_id, "Cache-Control": "no-store"}
-    if unknown:
-        headers["WWW-Authenticate"] = 'Basic realm="glados"'
-    body = json.dumps({"error": refusal.error, "error_description": str(refusal)})
-    return Response(body, headers=headers, status_code=401 if unknown else 400)
+    if error == "invalid_client":
+        status, headers["WWW-Authenticate"] = 401, 'Basic realm="glados"'
+    body = json.dumps({"error": error, "error_description": str(refusal)}).encode()
+    return Response(body, headers=headers, status_code=status)
 
 
 def _thumbprint(context: dict[str, Any]) -> str | None:
@@ -385,7 +400,3 @@ def _path(request: Any) -> str:
     for name, value in (request.uri_params or {}).items():
         path = path.replace("{" + name + "}", value)
     return path
-
-
-def _as_bytes(body: Any) -> bytes:
-    return body if isinstance(body, bytes) else str(body).encode()

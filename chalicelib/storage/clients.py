@@ -25,9 +25,13 @@ def session() -> Any:
     return botocore.session.get_session()
 
 
-@functools.cache
 def client(service: str, attempts: int = 1) -> Any:
     """Return the client of a service; `attempts` above one is for calls that are safe to send again."""
+    return _client(service, attempts)
+
+
+@functools.cache
+def _client(service: str, attempts: int) -> Any:
     config = botocore.config.Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,

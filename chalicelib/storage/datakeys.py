@@ -160,9 +160,9 @@ class DataKeys:
         if purpose.startswith(SIGNING):
             item["private"] = self._seal_private(made["Plaintext"], purpose, epoch)
         try:
-            self.database.write(Put(TABLE, item, "attribute_not_exists(#epoch)"))
+            self.database.write(Put(TABLE, item, "attribute_not_exists(#epoch)"), repeatable=True)
         except ConditionFailed:
-            return  # The other's key is the key; ours was never used.
+            return  # Whoever was first, the key that stands is loaded next; ours was not used yet.
 
     def _context(self, purpose: str) -> dict[str, str]:
         return {"stage": self.database.stage, "purpose": purpose}

@@ -182,8 +182,17 @@ class Database:
             self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
         raise TimeoutError("DynamoDB left keys unprocessed too often")
 
-    def write(self, operation: Put | Update | Delete, returns: Literal["NONE", "ALL_NEW"] = "NONE") -> Item | None:
-        """Do one write; raise `ConditionFailed` with the row as it was."""
+    def write(
+        self,
+        operation: Put | Update | Delete,
+        returns: Literal["NONE", "ALL_NEW"] = "NONE",
+        *,
+        repeatable: bool = False,
+    ) -> Item | None:
+        """Do one write; raise `ConditionFailed` with the row as it was.
+
+        `repeatable` says that the caller would not mistake its own first success for another's.
+        """
         request = self._request(operation)
         request["ReturnValues"] = returns
         if operation.condition:
@@ -191,7 +200,7 @@ class Database:
         method = {Put: "put_item", Update: "update_item", Delete: "delete_item"}[type(operation)]
         call = getattr(clients.client("dynamodb"), method)
         try:
-            answer = self._repeat(functools.partial(call, **request), safe=False)
+            answer = self._repeat(functools.partial(call, **request), safe=repeatable)
         except ClientError as error:
             if _code(error) != "ConditionalCheckFailedException":
                 raise
@@ -277,7 +286,7 @@ class Database:
             request["UpdateExpression"] = change
         if operation.condition:
             request["ConditionExpression"] = operation.condition
-        names = _names(change + operation.condition)
+        names = _names(f"{change} {operation.condition}")
         if names:
             request["ExpressionAttributeNames"] = names
         if operation.values:

@@ -23,7 +23,7 @@ class AwsHints:
 
     def outbox(self, outbox_id: OutboxId, delay_seconds: int = 0) -> None:
         """Wake the sender for one entry."""
-        self._send("outbox", {"outbox_id": outbox_id}, min(delay_seconds, LONGEST_DELAY))
+        self._send("outbox", {"outbox_id": outbox_id}, max(0, min(delay_seconds, LONGEST_DELAY)))
 
     def sequence(self) -> None:
         """Wake the sequencer."""

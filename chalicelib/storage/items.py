@@ -1,7 +1,7 @@
 """What each write of `writes.py` becomes in DynamoDB: its items, and its condition.
 
     verify  id = verification id             sealed parts, state, attempts, sends, times; kept 7 days past expiry
-    verify  id = pair#HMAC(pair)             live, proof, proof_at, proof_used
+    verify  id = pair#HMAC(pair)             live, proof, proof_at, proof_used, spent_on
     limit   HMAC(kind, value) / window       count, next_at
     events  provider#day / event id          mapping_id, sequence, type, ⟦user and words⟧, state, tries
     outbox  id                               kind, ⟦ref⟧, attempts, next_at, due_shard
@@ -41,7 +41,7 @@ from chalicelib.services.provider.writes import (
     Write,
 )
 from chalicelib.storage.datakeys import DataKeys
-from chalicelib.storage.dynamodb import Check, Delete, Item, Operation, Put, Update, blob, number, text
+from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text
 from chalicelib.storage.records import RecordRows
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
@@ -141,12 +141,14 @@ class Items:
     def _pending(self, write: ReplaceRecords) -> list[Operation]:
         """Return the one log entry of a change, or none where no bit may flip and no count moves."""
         hidden = all(record.test for record in write.change.records.active)
-        appears = write.sii.uri if write.change.appears and not hidden else None
-        if appears is None and not write.change.users:
+        # A row that moves to a new index epoch might slip past a scan under way; its entry makes up for that.
+        appears = write.change.appears or (self.records.moves(write) and bool(write.change.records.active))
+        named = write.sii.uri if appears and not hidden else None
+        if named is None and not write.change.users:
             return []
         entry_id = ulid(write.now, self.entropy(10))
         shard = int.from_bytes(self.entropy(1), "big") % LOG_SHARDS
-        plain = msgspec.json.encode(Pending(appears, write.change.users))
+        plain = msgspec.json.encode(Pending(named, write.change.users))
         return [Put(LOG, {"shard": shard, "id": entry_id, "sealed": self.sealer.seal(LOG, entry_id, plain)}, _UNTAKEN)]
 
     # --- verifications
@@ -221,11 +223,16 @@ class Items:
             proof=Id(text(row, "proof")) if "proof" in row else None,
             proof_at=number(row, "proof_at", 0),
             proof_used=bool(row.get("proof_used", False)),
+            spent_on=text(row, "spent_on") if row.get("proof_used") and "spent_on" in row else "",
         )
 
     def _change_pair(self, write: SetLive | RecordProof | SpendProof) -> Update:
         """Pairs are kept as long as the verifications they name."""
-        kept: Item = {"verification": write.verification_id, "gone_at": gone_at(self.clock() + KEPT)}
+        kept: Item = {
+            "verification": write.verification_id,
+            "gone_at": gone_at(self.clock() + KEPT),
+            "schema": SCHEMA,
+        }
         key = self.pair_key(write.key)
         match write:
             case SetLive(before=None):
@@ -236,10 +243,11 @@ class Items:
             case RecordProof(now=now):
                 change, condition = "SET #proof = :verification, #proof_at = :now, #proof_used = :used", ""
                 kept |= {"now": now, "used": False}
-            case SpendProof():
-                change, condition = "SET #proof_used = :used", "#proof = :verification AND #proof_used = :unused"
-                kept |= {"used": True, "unused": False}
-        return Update(VERIFY, key, change + ", #gone_at = :gone_at", condition, kept)
+            case SpendProof(choice=choice):
+                change = "SET #proof_used = :used, #spent_on = :choice"
+                condition = "#proof = :verification AND #proof_used = :unused"
+                kept |= {"used": True, "unused": False, "choice": choice}
+        return Update(VERIFY, key, change + ", #gone_at = :gone_at, #schema = :schema", condition, kept)
 
     # --- limits
 
@@ -259,7 +267,7 @@ class Items:
                 return Update(
                     LIMIT,
                     key,
-                    "SET #next_at = :next_at, #gone_at = :gone_at ADD #count :one",
+                    "SET #next_at = :next_at, #gone_at = :gone_at, #schema = :schema ADD #count :one",
                     f"({_below(at_most)}) AND (attribute_not_exists(#next_at) OR #next_at <= :now)",
                     {
                         "one": 1,
@@ -267,6 +275,7 @@ class Items:
                         "now": now,
                         "next_at": next_at,
                         "gone_at": gone_at(limit.ends + DAY),
+                        "schema": SCHEMA,
                     },
                 )
             case CheckBelow(_, at_most):

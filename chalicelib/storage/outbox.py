@@ -60,7 +60,7 @@ class AwsOutbox:
 
     def done(self, outbox_id: OutboxId) -> None:
         """Remove an entry; one that has gone is gone."""
-        self.database.write(Delete(OUTBOX, {"id": outbox_id}))
+        self.database.write(Delete(OUTBOX, {"id": outbox_id}), repeatable=True)
 
     def due(self, now: int, most: int) -> list[OutboxId]:
         """Return the ids that have been due longest, from every shard of the index."""

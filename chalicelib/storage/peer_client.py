@@ -94,7 +94,7 @@ class HttpsPeerClient:
         response = self._send(self.tls.identified(), peer, "GET", url, None, deadline)
         try:
             if response.status in _REDIRECTS:
-                url = urljoin(url, response.headers.get("Location", ""))
+                url = _target(url, response.headers.get("Location", ""))
                 response.close()
                 response = self._send(self.tls.anonymous(), peer, "GET", url, None, deadline)
             data = _read(response, size, deadline)
@@ -169,6 +169,14 @@ class HttpsPeerClient:
 
 
 _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
+
+
+def _target(url: str, location: str) -> str:
+    """Return where a redirect leads."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise Unreachable("the peer redirects to what is no URL") from error
 
 
 def _outcome(future: "concurrent.futures.Future[tuple[Mapping, ...]]") -> tuple[Outcome, tuple[Mapping, ...]]:

@@ -66,9 +66,14 @@ class AwsPeerFilters:
     def may_hold(self, head: PeerHead, positions: Sequence[int]) -> bool:
         """Tell whether every position is set in the base or in a delta."""
         added = self._of_deltas(head)
-        return all(position in added or self._in_base(head.base, position) for position in positions)
+        return all(position in added or self._in_base(head, position) for position in positions)
 
-    def _in_base(self, base: StoredObject, position: int) -> bool:
+    def _in_base(self, head: PeerHead, position: int) -> bool:
+        base = head.base
+        if base.size == 0:
+            return False
+        if base.size != head.parameters.raw_size:
+            return position in self._delta(base)  # A small base may come gap-coded, as a delta does.
         if base.size > self.largest:
             byte = self.objects.get_range(base.name, position >> 3, 1)
             return has_bit(byte, position & 7)

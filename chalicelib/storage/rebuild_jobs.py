@@ -11,6 +11,7 @@ from pynamodb.exceptions import PutError
 from pynamodb.models import Model
 
 from chalicelib.services.provider.state import RebuildJob, StoredObject
+from chalicelib.storage import clients
 from chalicelib.storage.dynamodb import SCHEMA
 
 
@@ -36,6 +37,8 @@ def model(stage: str) -> type[JobRow]:
     class Staged(JobRow):
         class Meta:
             table_name = f"glados-{stage}-jobs"
+            connect_timeout_seconds = clients.CONNECT_SECONDS
+            read_timeout_seconds = clients.READ_SECONDS
 
     return Staged
 

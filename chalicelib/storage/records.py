@@ -76,6 +76,11 @@ class RecordRows:
             raise TypeError("the token of these records is not one that was handed out")
         return [*self._replace_row(write, token), *self._replace_users(write)]
 
+    def moves(self, write: ReplaceRecords) -> bool:
+        """Tell whether a write takes the row to a later index epoch, and so to another place in the table."""
+        token = write.before.token
+        return isinstance(token, RecordsToken) and token.epoch < self.keys.in_use("index").epoch
+
     def _replace_row(self, write: ReplaceRecords, token: RecordsToken | None) -> list[Operation]:
         live = {key.epoch: key for key in self.keys.live("index")}
         in_use = self.keys.in_use("index")

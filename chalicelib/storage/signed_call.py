@@ -18,7 +18,7 @@ import json
 from urllib.parse import urlsplit
 
 import urllib3
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.httpsession import get_cert_path
 
@@ -56,7 +56,8 @@ class SignedCall:
     def send(self, body: bytes) -> bytes:
         """Return the answer to one BatchGetItem; raise `ClientError` for a refusal, as botocore does."""
         headers = self._signed(body)
-        request = AWSRequest(method="POST", url=self.url, headers=headers, data=body)
+        # Whoever listens reads the headers as any mapping; botocore's own kind costs more than the signature.
+        request = AWSPreparedRequest("POST", self.url, headers, body, stream_output=False)  # type: ignore[arg-type]
         stood_in = self.events.emit_until_response("before-send.dynamodb.BatchGetItem", request=request)[1]
         if stood_in is not None:
             return _checked(stood_in.status_code, stood_in.content)

@@ -9,6 +9,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 
 from chalicelib.services.provider.state import Subscription
+from chalicelib.storage import clients
 from chalicelib.storage.dynamodb import SCHEMA
 
 
@@ -32,6 +33,8 @@ def model(stage: str) -> type[SubscriptionRow]:
     class Staged(SubscriptionRow):
         class Meta:
             table_name = f"glados-{stage}-subs"
+            connect_timeout_seconds = clients.CONNECT_SECONDS
+            read_timeout_seconds = clients.READ_SECONDS
 
     return Staged
 

@@ -5,6 +5,7 @@ The peers' certificates are claimed with it, in the namespace that they share wi
 
 import threading
 import zlib
+from collections.abc import Iterator
 
 import msgspec
 
@@ -49,41 +50,58 @@ class AwsTrustLists:
     def replace(self, listed: TrustList) -> None:
         """Store a newer list.
 
-        Claims that do not fit into one transaction with the list are made before it, so a crash in between leaves
-        some certificates held for peers that are not listed yet; the same call again finishes the work.
+        List and certificates change in one transaction where they fit into one. A longer list claims certificates
+        first and gives others up last, so a listed peer always holds its own; a crash in between can leave one
+        held for a peer that is not listed, which is no right to anything and only keeps it from a provider.
         """
+        try:
+            while not self._replaced(listed):
+                pass  # A lower version came in between; ends, because versions only rise.
+        finally:
+            with self._lock:
+                self._recent = None
+
+    def _replaced(self, listed: TrustList) -> bool:
+        """Try once; return whether it was done, or was not because another list was stored meanwhile."""
         known = self._load()
         if listed.version <= known.version:
             raise Lost("the stored trust list is as new or newer")
         held, wanted = _owners(known), _owners(listed)
-        moves: list[Operation] = []
-        for thumbprint, owner in held.items():
-            if thumbprint not in wanted:
-                moves += releases(owner, [thumbprint])
+        taken: list[Operation] = []
         for thumbprint, owner in wanted.items():
             if held.get(thumbprint, owner) == owner:
-                moves += claims(owner, [thumbprint])
+                taken += claims(owner, [thumbprint])
             else:
-                moves.append(_moved(thumbprint, held[thumbprint], owner))
+                taken.append(_moved(thumbprint, held[thumbprint], owner))
+        given_up: list[Operation] = []
+        for thumbprint, owner in held.items():
+            if thumbprint not in wanted:
+                given_up += releases(owner, [thumbprint])
         row = Put(
             PEERS,
             {**_KEY, "version": listed.version, "list": zlib.compress(msgspec.json.encode(listed))},
             "attribute_not_exists(#gp) OR #version = :before",
             {"before": known.version},
         )
-        room = MOST_IN_TRANSACTION - 1
-        early = max(0, len(moves) - room)
         try:
-            for start in range(0, early, MOST_IN_TRANSACTION):
-                self.database.transact(moves[start : min(start + MOST_IN_TRANSACTION, early)])
-            self.database.transact([row, *moves[early:]])
+            if 1 + len(taken) + len(given_up) <= MOST_IN_TRANSACTION:
+                self.database.transact([row, *taken, *given_up])
+            else:
+                for chunk in _chunks(taken):
+                    self.database.transact(chunk)
+                self.database.transact([row])
+                for chunk in _chunks(given_up):
+                    self.database.transact(chunk)
         except Cancelled as cancelled:
             if self._load().version != known.version:
-                raise Lost("the trust list was replaced meanwhile") from cancelled
+                return False
             raise AlreadyExists("a certificate in the trust list belongs to an enrolled provider") from cancelled
-        finally:
-            with self._lock:
-                self._recent = None
+        return True
+
+
+def _chunks(operations: list[Operation]) -> Iterator[list[Operation]]:
+    for start in range(0, len(operations), MOST_IN_TRANSACTION):
+        yield operations[start : start + MOST_IN_TRANSACTION]
 
 
 def _owners(listed: TrustList) -> dict[str, str]:

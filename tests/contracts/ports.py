@@ -22,7 +22,6 @@ class Ports:
     store: ports.Store
     snapshots: ports.Snapshots
     accounts: ports.Accounts
-    deliveries: ports.Deliveries
     outbox: ports.Outbox
     events: ports.Events
     idempotency: ports.Idempotency
@@ -48,7 +47,6 @@ def memory() -> Ports:
         store=world.store,
         snapshots=world.snapshots,
         accounts=world.accounts,
-        deliveries=world.deliveries,
         outbox=world.outbox,
         events=world.events,
         idempotency=world.idempotency,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.filters import Parameters, has_bit, indexes
+from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.services.provider.ports import Lost
 from chalicelib.services.provider.state import (
     FilterVersion,
@@ -65,7 +66,9 @@ class MemoryPeerFilters(Fake):
         return any(self._is_in(stored, head.parameters, position) for stored in (head.base, *head.deltas))
 
     def _is_in(self, stored: StoredObject, parameters: Parameters, position: int) -> bool:
-        """Read an object in either form: a raw filter is known by its size."""
+        """Read an object in either form: a raw filter is known by its size, and an empty base has nothing."""
+        if stored.size == 0:
+            return False
         data = self.tables.objects[stored.name]
         if len(data) == parameters.raw_size:
             return has_bit(data, position)
@@ -153,6 +156,11 @@ class MemoryScans(Fake):
             if hashlib.sha256(sii.uri.encode()).digest()[0] % segments == segment
         ]
         return iter([indexes(parameters, sii) for sii in held])
+
+    @fallible
+    def outdated(self, segment: int, segments: int) -> Iterator[Sii]:
+        require(0 <= segment < segments, "a segment that does not exist")
+        return iter(())  # Rows in memory have the name of their identifier, which no key replaces.
 
     @fallible
     def count(self) -> int:

@@ -102,7 +102,6 @@ class MemoryBuckets(Fake):
 
 
 def merged(one: bytes, other: bytes) -> bytes:
-    """Return the union of two sketches, which are sets of bits; an empty one is the empty set."""
+    """Return the sketch of what either saw: the greater of each register; an empty one saw nothing."""
     require(not one or not other or len(one) == len(other), "two sketches of one bucket differ in size")
-    size = max(len(one), len(other))
-    return (int.from_bytes(one, "big") | int.from_bytes(other, "big")).to_bytes(size, "big")
+    return bytes(map(max, one, other)) if one and other else one or other

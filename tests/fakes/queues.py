@@ -13,7 +13,6 @@ from chalicelib.services.provider.state import (
     OutboxId,
     PendingEntry,
     ProviderId,
-    VerificationId,
 )
 from tests.fakes.faults import Fake, Faults, fallible, require
 from tests.fakes.tables import Tables
@@ -100,24 +99,6 @@ class MemoryEvents(Fake):
         """Return the history of a provider, in order, as long as it is kept."""
         kept = [event for event in self.tables.events.values() if event.at > self.clock() - EVENT_LIFE]
         return sorted((event for event in kept if event.provider_id == provider_id), key=lambda event: event.event_id)
-
-
-class MemoryDeliveries(Fake):
-    port = "deliveries"
-
-    def __init__(self, faults: Faults, tables: Tables) -> None:
-        super().__init__(faults, tables.lock)
-        self.tables = tables
-
-    @fallible
-    def record(
-        self, verification_id: VerificationId, state: Literal["sent", "failed"], now: int, reason: str | None
-    ) -> None:
-        known = self.tables.verifications.get(verification_id)
-        if known is not None:
-            self.tables.verifications[verification_id] = dataclasses.replace(
-                known, delivery=state, delivery_at=now, delivery_reason=reason
-            )
 
 
 class MemoryPendingLog(Fake):

@@ -8,7 +8,7 @@ an event may say.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.glados.identifiers import Sii
@@ -19,6 +19,7 @@ from chalicelib.services.provider.state import (
     Count,
     Heads,
     LimitKey,
+    OutboxId,
     Pair,
     PairKey,
     PendingEntry,
@@ -31,11 +32,13 @@ from chalicelib.services.provider.state import (
 from chalicelib.services.provider.writes import (
     AddEvent,
     AddOutbox,
+    CheckBelow,
     ClearDelay,
-    CountDown,
     CountUp,
+    DropOutbox,
     MoveVerification,
     OpenVerification,
+    RecordDelivery,
     RecordProof,
     ReplaceRecords,
     SendAgain,
@@ -52,7 +55,6 @@ MOST_ITEMS = 100  # Of one DynamoDB transaction.
 
 EDGES: frozenset[tuple[VerificationState, VerificationState]] = frozenset(
     {
-        ("pending", "matched"),
         ("pending", "locked"),
         ("pending", "cancelled"),
         ("matched", "confirmed"),
@@ -84,8 +86,11 @@ class MemoryStore(Fake):
         return self.tables.pairs.get(key, Pair())
 
     @fallible
-    def count(self, limit: LimitKey) -> Count:
-        return self.tables.counts.get(limit, Count())
+    def admission(
+        self, verification_id: VerificationId, key: PairKey, limits: Sequence[LimitKey]
+    ) -> tuple[Verification | None, Pair, tuple[Count, ...]]:
+        counts = tuple(self.tables.counts.get(limit, Count()) for limit in limits)
+        return self.tables.verifications.get(verification_id), self.tables.pairs.get(key, Pair()), counts
 
     @fallible
     def commit(self, *writes: Write) -> None:
@@ -103,20 +108,24 @@ class MemoryStore(Fake):
         match write:
             case ReplaceRecords():
                 return self._replace_records(write)
+            case RecordDelivery():
+                return self._record_delivery(write)
             case OpenVerification() | MoveVerification() | TakeAttempt() | SendAgain():
                 return self._verification(self._judge_verification(write))
             case SetLive() | RecordProof() | SpendProof():
                 return self._pair(write.key, self._judge_pair(write, together))
-            case CountUp() | CountDown() | ClearDelay():
+            case CountUp() | CheckBelow() | ClearDelay():
                 return self._count(write.limit, self._judge_count(write))
             case AddEvent():
                 return self._add_event(write)
             case AddOutbox():
                 return self._add_outbox(write)
+            case DropOutbox(outbox_id):
+                return lambda: self._drop(outbox_id)
 
     # --- limits
 
-    def _judge_count(self, write: CountUp | CountDown | ClearDelay) -> Count | None:
+    def _judge_count(self, write: CountUp | CheckBelow | ClearDelay) -> Count | None:
         known = self.tables.counts.get(write.limit)
         match write:
             case CountUp(limit, at_most, now, next_at):
@@ -125,10 +134,10 @@ class MemoryStore(Fake):
                 if count.count >= at_most or count.next_at > now:
                     raise Stale(write)
                 return Count(count.count + 1, next_at)
-            case CountDown():
-                if known is not None and known.count < 1:
+            case CheckBelow(_, at_most):
+                if known is not None and known.count >= at_most:
                     raise Stale(write)
-                return known and dataclasses.replace(known, count=known.count - 1)
+                return known
             case ClearDelay():
                 return known and dataclasses.replace(known, next_at=0)
 
@@ -145,11 +154,11 @@ class MemoryStore(Fake):
             case RecordProof(key, verification_id, now):
                 self._check_owner(key, verification_id, together)
                 require(pair.proof != verification_id, "one verification gives one proof, spent or not")
-                return dataclasses.replace(pair, proof=verification_id, proof_at=now, proof_used=False)
-            case SpendProof(_, verification_id):
+                return dataclasses.replace(pair, proof=verification_id, proof_at=now, proof_used=False, spent_on="")
+            case SpendProof(_, verification_id, choice):
                 if pair.proof != verification_id or pair.proof_used:
                     raise Stale(write)
-                return dataclasses.replace(pair, proof_used=True)
+                return dataclasses.replace(pair, proof_used=True, spent_on=choice)
 
     # --- records
 
@@ -191,11 +200,12 @@ class MemoryStore(Fake):
                 return verification
             case MoveVerification():
                 return self._move(write)
-            case TakeAttempt(verification_id, now):
+            case TakeAttempt(verification_id, right, now):
                 found = self._live(write, verification_id, now)
                 if found.attempts >= MOST_ATTEMPTS:
                     raise Stale(write)
-                return dataclasses.replace(found, attempts=found.attempts + 1)
+                tried = dataclasses.replace(found, attempts=found.attempts + 1)
+                return dataclasses.replace(tried, state="matched", matched_at=now) if right else tried
             case SendAgain(verification_id, sends, resend_after, now):
                 found = self._live(write, verification_id, now)
                 if found.sends != sends:
@@ -203,14 +213,19 @@ class MemoryStore(Fake):
                 again = dataclasses.replace(found, sends=sends + 1, resend_after=resend_after)
                 return dataclasses.replace(again, delivery="queued", delivery_at=now, delivery_reason=None)
 
+    def _record_delivery(self, write: RecordDelivery) -> Effect:
+        found = self.tables.verifications.get(write.verification_id)
+        require(found is not None, "a delivery of a verification that does not exist")
+        if found is None or found.delivery_at > write.now:
+            return lambda: None  # A later send has been recorded already.
+        told = dataclasses.replace(found, delivery=write.delivery, delivery_at=write.now, delivery_reason=write.reason)
+        return self._verification(told)
+
     def _move(self, write: MoveVerification) -> Verification:
         require((write.before, write.after) in EDGES, f"no way leads from {write.before} to {write.after}")
         found = self.tables.verifications.get(write.verification_id)
         if found is None or found.state != write.before:
             raise Stale(write)
-        if write.after == "matched":
-            require(found.attempts > 0, "a code matched that no attempt was spent on")
-            found = dataclasses.replace(found, matched_at=write.now)
         if write.answer is not None:
             require(write.after in {"matched", "confirmed"}, "only a right code has an answer to repeat")
             found = dataclasses.replace(found, answer=write.answer)
@@ -252,7 +267,6 @@ class MemoryStore(Fake):
         require(event.state in {"pending", "undeliverable"} and not event.tries, "a new event has not been tried")
         about = (event.provider_id, event.mapping_id or "")
         if event.sequence is not None:
-            require(event.mapping_id is not None, "a sequence belongs to a mapping")
             require(event.sequence > self.tables.sequences.get(about, 0), "a mapping's sequence strictly increases")
 
         def add() -> None:
@@ -261,6 +275,9 @@ class MemoryStore(Fake):
                 self.tables.sequences[about] = max(event.sequence, self.tables.sequences.get(about, 0))
 
         return add
+
+    def _drop(self, outbox_id: OutboxId) -> None:
+        self.tables.outbox.pop(outbox_id, None)
 
     def _add_outbox(self, write: AddOutbox) -> Effect:
         entry = write.entry
@@ -306,16 +323,20 @@ def row_of(write: Write) -> Hashable:
             return ("sii", sii)
         case OpenVerification(verification):
             return ("verify", verification.verification_id)
+        case RecordDelivery(verification_id):
+            return ("verify", verification_id)
         case MoveVerification(verification_id) | TakeAttempt(verification_id) | SendAgain(verification_id):
             return ("verify", verification_id)
         case SetLive(key) | RecordProof(key) | SpendProof(key):
             return ("pair", key)
-        case CountUp(limit) | CountDown(limit) | ClearDelay(limit):
+        case CountUp(limit) | CheckBelow(limit) | ClearDelay(limit):
             return ("limit", limit)
         case AddEvent(event):
             return ("event", event.event_id)
         case AddOutbox(entry):
             return ("outbox", entry.outbox_id)
+        case DropOutbox(outbox_id):
+            return ("outbox", outbox_id)
 
 
 def items_of(write: Write) -> int:

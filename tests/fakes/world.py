@@ -14,7 +14,7 @@ from tests.fakes.keys import MemoryKeyring
 from tests.fakes.limits import MemoryBuckets, MemoryIdempotency
 from tests.fakes.outside import MemoryAlarms, MemoryMessenger, MemoryWebhooks
 from tests.fakes.peers import MemoryPeers
-from tests.fakes.queues import MemoryDeliveries, MemoryEvents, MemoryHints, MemoryOutbox, MemoryPendingLog
+from tests.fakes.queues import MemoryEvents, MemoryHints, MemoryOutbox, MemoryPendingLog
 from tests.fakes.registries import MemoryAccounts, MemoryPeerHeads, MemorySubscriptions, MemoryTrustLists
 from tests.fakes.store import MemorySnapshots, MemoryStore
 from tests.fakes.tables import Tables
@@ -35,7 +35,6 @@ class World:
         self.store = MemoryStore(self.faults, self.tables, self.clock)
         self.snapshots = MemorySnapshots(self.faults, self.tables)
         self.accounts = MemoryAccounts(self.faults, self.tables, self.clock)
-        self.deliveries = MemoryDeliveries(self.faults, self.tables)
         self.outbox = MemoryOutbox(self.faults, self.tables, self.clock)
         self.events = MemoryEvents(self.faults, self.tables, self.clock)
         self.idempotency = MemoryIdempotency(self.faults, self.tables)

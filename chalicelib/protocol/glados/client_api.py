@@ -13,6 +13,8 @@ from chalicelib.protocol.glados.identifiers import Channel
 from chalicelib.protocol.glados.mappings import Mapping
 from chalicelib.protocol.glados.timestamps import format_time
 
+# In Python's patterns `$` also lets a line end through; (?!\n) is how both it and JSON Schema refuse one.
+
 SiiText = Annotated[str, Meta(min_length=1, max_length=1000, description="a tel: or mailto: URI")]
 UserId = Annotated[str, Meta(min_length=1, max_length=256, description="the provider's own id of its user")]
 
@@ -36,7 +38,9 @@ class VerificationRequest(Body, frozen=True, kw_only=True):
 
     sii: SiiText
     user_id: UserId
-    locale: Annotated[str, Meta(max_length=35, pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | UnsetType = UNSET
+    locale: Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*(?!\n)$")] | UnsetType = (
+        UNSET
+    )
     channel: Channel | UnsetType = UNSET
 
 

@@ -21,7 +21,7 @@ from chalicelib.protocol.glados.timestamps import parse_time
 MOST_BITS = 1_000
 MOST_REFS = 100
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 

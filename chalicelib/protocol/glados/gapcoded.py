@@ -45,6 +45,8 @@ def _width(n: int, count: int) -> int:
 
 def encode(n: int, positions: Iterable[int]) -> bytes:
     """Write a set of positions below 2^n; the order and repetition of `positions` do not matter."""
+    if not 3 <= n <= LARGEST_N:
+        raise ValueError("no filter has that many positions")
     ascending = sorted(set(positions))
     if ascending and not 0 <= ascending[0] <= ascending[-1] < 1 << n:
         raise ValueError("a position is outside the filter")

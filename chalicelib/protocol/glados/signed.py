@@ -81,17 +81,18 @@ def verify(token: str, typ: Typ, keys: VerifyingKeys, *, issuer: str, audience: 
         if header.get("typ") != typ or "crit" in header:
             raise DecodeError("the signed object was made for another purpose")
         claims: dict[str, Any] = jwt.decode(token, key, algorithms=["ES256"], options=_CHECKED_HERE)  # type: ignore[arg-type]
-    except jwt.InvalidTokenError as error:
+    except (jwt.InvalidTokenError, UnicodeError) as error:
         raise DecodeError("the signature or form of the signed object is wrong") from error
     if claims.get("iss") != issuer:
         raise DecodeError("the signed object has another issuer")
     if audience is not None and claims.get("aud") != audience:
         raise DecodeError("the signed object is meant for another audience")
     issued_at, expires_at = claims.get("iat"), claims.get("exp")
-    if not isinstance(issued_at, int | float) or issued_at > now / 1000 + SKEW_SECONDS:
+    # Both comparisons are put so that NaN, which compares with nothing, fails them.
+    if not isinstance(issued_at, int | float) or not issued_at <= now / 1000 + SKEW_SECONDS:
         raise DecodeError("the signed object is not dated, or dated in the future")
     if expires_at is None and typ in ("at+jwt", "glados-claim+jwt"):
         raise DecodeError("the signed object never expires")
-    if expires_at is not None and (not isinstance(expires_at, int | float) or expires_at <= now / 1000):
+    if expires_at is not None and (not isinstance(expires_at, int | float) or not expires_at > now / 1000):
         raise DecodeError("the signed object has expired")
     return claims

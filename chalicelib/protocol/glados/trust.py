@@ -16,10 +16,10 @@ from chalicelib.errors import DecodeError, InvalidValue
 from chalicelib.protocol.glados.client_api import Body
 from chalicelib.protocol.glados.federation_api import Count, read_signed
 from chalicelib.protocol.glados.signed import Typ, VerifyingKeys, read_jwk, verify
-from chalicelib.protocol.glados.webhooks import origin_of
+from chalicelib.protocol.glados.webhooks import is_plain, origin_of
 
-GpId = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
-Thumbprint = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+GpId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}(?!\n)$")]
+Thumbprint = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}(?!\n)$")]
 
 
 class PeerLimits(Body, frozen=True, kw_only=True):
@@ -69,6 +69,8 @@ class Peer(Body, frozen=True, kw_only=True):
             parts = urlsplit(url)
         except ValueError as error:
             raise InvalidValue("the URL is malformed", "callback") from error
+        if not is_plain(url):
+            raise InvalidValue("the URL is ASCII without spaces", "callback")
         if not inside or parts.scheme != "https" or parts.username or parts.password or parts.fragment:
             raise InvalidValue("the URL does not lie under the peer's origins", "callback")
 

@@ -25,8 +25,8 @@ ATTEMPTS = (
 
 PORTS = (443, 8443)
 
-# Beyond what `ipaddress` calls private: shared (CGNAT) space, translated and protocol-assignment ranges, and
-# the metadata address of EC2 over IPv6. The IPv4 metadata address is link-local.
+# Beyond what `ipaddress` calls private: shared (CGNAT) space, translated and protocol-assignment ranges, newer
+# documentation and retired site-local space, and the metadata address of EC2 over IPv6. That of IPv4 is link-local.
 _CLOSED = tuple(
     map(
         ipaddress.ip_network,
@@ -37,6 +37,8 @@ _CLOSED = tuple(
             "64:ff9b:1::/48",
             "2001::/32",
             "2002::/16",
+            "3fff::/20",
+            "fec0::/10",
             "fd00:ec2::254/128",
         ),
     )
@@ -74,7 +76,12 @@ def origin_of(url: str) -> str:
     """Return scheme, host and port of a URL, the port always written."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or 443}"
+    return f"{parts.scheme}://{host}:{443 if parts.port is None else parts.port}"
+
+
+def is_plain(url: str) -> bool:
+    """Tell whether a URL is ASCII without spaces; `urlsplit` drops what others may read as a part of it."""
+    return url.isascii() and all(character > " " for character in url)
 
 
 def check_url(url: str, exempt_origin: str | None = None) -> None:
@@ -92,11 +99,11 @@ def check_url(url: str, exempt_origin: str | None = None) -> None:
         raise InvalidValue("a webhook URL begins with https:// and names a host", "url")
     if parts.username or parts.password or parts.fragment:
         raise InvalidValue("a webhook URL carries no credentials and no fragment", "url")
-    if not url.isascii() or any(character <= " " for character in url):
+    if not is_plain(url):
         raise InvalidValue("a webhook URL is ASCII without spaces", "url")
     if exempt_origin is not None and origin_of(url) == exempt_origin:
         return
-    if (port or 443) not in PORTS:
+    if port is not None and port not in PORTS:
         raise InvalidValue("a webhook URL uses port 443 or 8443", "url")
     try:
         address = ipaddress.ip_address(parts.hostname)

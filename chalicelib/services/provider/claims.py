@@ -32,11 +32,12 @@ from chalicelib.services.provider.ports import (
     TrustLists,
     Unreachable,
 )
-from chalicelib.services.provider.preferences import ClaimToSend
+from chalicelib.services.provider.preferences import ClaimsToSend, ClaimToSend, claim_entry
 from chalicelib.services.provider.state import OutboxEntry
-from chalicelib.services.provider.writes import ReplaceRecords, Stale
+from chalicelib.services.provider.writes import AddOutbox, ReplaceRecords, Stale
 
 MOST_TRIES = 8
+MOST_ENTRIES_AT_ONCE = 50
 CLAIM_LIFE_SECONDS = 600
 RETRIED_FOR = 30 * DAY
 RETRY_DELAYS = (5_000, 30_000, 2 * MINUTE, 10 * MINUTE, HOUR)
@@ -46,6 +47,8 @@ RETRY_DELAYS = (5_000, 30_000, 2 * MINUTE, 10 * MINUTE, HOUR)
 class ClaimSender:
     """Signs claims from the outbox and brings them to their peers."""
 
+    store: Store
+    hints: Hints
     peers: PeerClient
     trust_lists: TrustLists
     keyring: Keyring
@@ -55,7 +58,10 @@ class ClaimSender:
 
     def send(self, entry: OutboxEntry) -> int | None:
         """Bring one claim to its peer; return when to try again, or None when that is over."""
-        claim = msgspec.json.decode(entry.ref, type=ClaimToSend)
+        claim = msgspec.json.decode(entry.ref, type=ClaimToSend | ClaimsToSend)
+        if isinstance(claim, ClaimsToSend):
+            self._take_apart(entry, claim)
+            return None
         peer = next((known for known in self.trust_lists.load().peers if known.gp == claim.gp), None)
         if peer is None or not peer.asked:
             self.alarms.raise_("claim-peer-gone", claim.gp)
@@ -75,6 +81,15 @@ class ClaimSender:
             self.alarms.raise_("claim-given-up", claim.gp)
             return None
         return self.clock() + RETRY_DELAYS[min(entry.attempts, len(RETRY_DELAYS)) - 1]
+
+    def _take_apart(self, entry: OutboxEntry, bundle: ClaimsToSend) -> None:
+        """Give each claim of a bundle an entry of its own; doing it again adds nothing."""
+        choice = entry.outbox_id.partition(".")[2]
+        entries = [claim_entry(claim, choice, entry.created_at) for claim in bundle.claims]
+        for start in range(0, len(entries), MOST_ENTRIES_AT_ONCE):
+            self.store.commit(*(AddOutbox(one) for one in entries[start : start + MOST_ENTRIES_AT_ONCE]))
+        for one in entries:
+            self.hints.outbox(one.outbox_id)
 
     def _holds(self, peer: Peer, claim: ClaimToSend) -> bool:
         asker = self.keyring.digest("asker", claim.mapping.provider_id, str(self.clock() // DAY))[:16].hex()

@@ -169,7 +169,7 @@ class Confirmation:
         return self.consultation.ask(sii, heads, account.provider_id, self.clock())
 
     def _mapping(self, account: Account, verification: Verification, now: int) -> Mapping:
-        fresh = self.keyring.digest("mapping", verification.verification_id)[:12]
+        fresh = self.keyring.digest("mapping", verification.verification_id)[:16]
         return Mapping(
             mapping_id=self.keyring.mapping_id(account.provider_id, verification.sii, fresh),
             provider=account.named(self.gp),

@@ -298,11 +298,13 @@ class PendingLog(Protocol):
 class Scans(Protocol):
     """All identifiers with an active mapping, by segment: what a rebuilt filter is made of.
 
-    `positions` yields each identifier's positions; identifiers of test numbers are left out. `count` estimates
-    the identifiers (it may be hours old).
+    `positions` yields each identifier's positions; identifiers of test numbers are left out. `outdated` yields
+    those whose row is still named under an index key that is being replaced; writing their records moves them.
+    `count` estimates the identifiers (it may be hours old).
     """
 
     def positions(self, segment: int, segments: int, parameters: Parameters) -> Iterator[tuple[int, ...]]: ...
+    def outdated(self, segment: int, segments: int) -> Iterator[Sii]: ...
     def count(self) -> int: ...
 
 

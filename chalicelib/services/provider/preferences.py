@@ -15,7 +15,7 @@ from chalicelib.protocol.glados import mappings
 from chalicelib.protocol.glados.client_api import Choice, ChoiceAnswer, MappingAnswer, MappingList
 from chalicelib.protocol.glados.federation_api import PeerMapping
 from chalicelib.protocol.glados.identifiers import Channel, Sii, parse_sii
-from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId
+from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId, Records
 from chalicelib.protocol.glados.timestamps import DAY, SECOND, format_time
 from chalicelib.services.provider.consultation import Consultation, Consulted
 from chalicelib.services.provider.identities import ulid
@@ -35,12 +35,15 @@ from chalicelib.services.provider.state import (
 )
 from chalicelib.services.provider.writes import AddEvent, AddOutbox, CountUp, ReplaceRecords, SpendProof, Stale, Write
 
+ProvenChoice = Literal["prefer", "replace", "restore"]
+
 MOST_TRIES = 8
 MOST_CHOICES_A_DAY = 4
+MOST_CLAIMS_AT_ONCE = 16  # A transaction has a hundred items, and notices may take most of them.
 PROOF_LIFE = DAY
 
 
-class ClaimToSend(msgspec.Struct, frozen=True):
+class ClaimToSend(msgspec.Struct, frozen=True, tag="claim"):
     """A claim as the outbox keeps it until it is signed and sent.
 
     `sure` says that the peer answered with a match. A peer that could not be asked is asked first, and told
@@ -55,6 +58,12 @@ class ClaimToSend(msgspec.Struct, frozen=True):
     preferred_at: str
     verified_at: str
     channel: Channel
+
+
+class ClaimsToSend(msgspec.Struct, frozen=True, tag="bundle"):
+    """Many claims as one outbox entry, which its worker takes apart: one entry for each peer."""
+
+    claims: list[ClaimToSend]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,11 +91,13 @@ class Preferences:
             return self._keep(account, sii, choice.user_id)
         kind: Literal["prefer", "replace"] = choice.choice
 
-        def judge(stored: StoredRecords, consulted: Consulted, now: int) -> tuple[Change, MappingId]:
-            mapping = _own(stored, account, choice.user_id)
-            return mappings.choose(stored.records, mapping, kind, now, consulted.stamps), mapping.mapping_id
+        def about(stored: StoredRecords) -> Mapping:
+            return _own(stored, account, choice.user_id)
 
-        chosen, pending = self._decide(account, PairKey(account.provider_id, sii, choice.user_id), kind, judge)
+        def judge(records: Records, mapping: Mapping, consulted: Consulted, now: int) -> Change:
+            return mappings.choose(records, mapping, kind, now, consulted.stamps)
+
+        chosen, pending = self._decide(account, PairKey(account.provider_id, sii, choice.user_id), kind, about, judge)
         return ChoiceAnswer(mapping=MappingAnswer.of(chosen, own=True), choice=kind, pending=pending)
 
     def restore(self, account: Account, mapping_id: str) -> MappingAnswer:
@@ -96,12 +107,14 @@ class Preferences:
         if found.state == "active":
             return MappingAnswer.of(found, own=True)
 
-        def judge(stored: StoredRecords, consulted: Consulted, now: int) -> tuple[Change, MappingId]:
-            tombstone = stored.records.find(MappingId(mapping_id))
-            return mappings.restore(stored.records, tombstone, now, consulted.stamps), tombstone.mapping_id
+        def about(stored: StoredRecords) -> Mapping:
+            return _of_account(stored, account, mapping_id)
+
+        def judge(records: Records, mapping: Mapping, consulted: Consulted, now: int) -> Change:
+            return mappings.restore(records, mapping, now, consulted.stamps)
 
         key = PairKey(account.provider_id, sii, found.user_id)
-        restored, _ = self._decide(account, key, "prefer", judge)
+        restored, _ = self._decide(account, key, "restore", about, judge)
         return MappingAnswer.of(restored, own=True)
 
     def show(self, account: Account, mapping_id: str) -> MappingAnswer:
@@ -145,32 +158,40 @@ class Preferences:
             at=now,
             mapping_id=mapping.mapping_id,
             user_id=user_id,
-            sequence=mapping.sequence,
             by=mapping.provider,
-            state="delivered",
+            state="undeliverable",
         )
         self.store.commit(AddEvent(kept))
         return ChoiceAnswer(mapping=MappingAnswer.of(mapping, own=True), choice="keep", pending=[])
 
     def _decide(
-        self, account: Account, key: PairKey, kind: Literal["prefer", "replace"], judge: "Judge"
+        self, account: Account, key: PairKey, choice: ProvenChoice, about: "About", judge: "Judge"
     ) -> tuple[Mapping, list[str]]:
-        """Ask the peers, judge, and make the choice true here in one transaction with its claims and notices."""
+        """Ask the peers, judge, and make the choice true here in one transaction with its claims and notices.
+
+        Asked for once more, because the answer was lost, a choice that still stands is answered as it is.
+        """
+        kind: Literal["prefer", "replace"] = "replace" if choice == "replace" else "prefer"
         consulted: Consulted | None = None
         for _ in range(MOST_TRIES):
             now = self.clock()
             stored, _, heads = self.snapshots.read(key.sii, account.provider_id)
-            proof = self._proof(key, now)
+            pair = self.store.pair(key)
+            repeated = pair.proof_used and pair.spent_on == choice and _stands(stored.records, about(stored), choice)
+            proof = _proof(pair, now, repeated=repeated)
+            mapping = about(stored)
             if consulted is None:
                 consulted = self.consultation.ask(key.sii, heads, account.provider_id, now)
-            change, mapping_id = judge(stored, consulted, now)
-            chosen = change.records.find(mapping_id)
+            if repeated or (choice == "restore" and mapping.state == "active"):
+                return mapping, list(consulted.unanswered)
+            change = judge(stored.records, mapping, consulted, now)
+            chosen = change.records.find(mapping.mapping_id)
             told, hinted = announce(change.notices, self.clock, self.entropy)
             claims = self._claims(key.sii, chosen, kind, consulted, proof, now)
             day = now - now % DAY
             limit = LimitKey("choices", f"{account.provider_id} {key.sii.uri}", day, day + DAY)
             count = CountUp(limit, MOST_CHOICES_A_DAY, now)
-            spend = SpendProof(key, proof.verification_id)
+            spend = SpendProof(key, proof.verification_id, choice)
             replace = ReplaceRecords(key.sii, stored, change, now)
             writes: list[Write] = [spend, count, replace, *told, *(AddOutbox(claim) for claim in claims)]
             try:
@@ -178,9 +199,7 @@ class Preferences:
             except Stale as stale:
                 if stale.write is count:
                     raise TooManyRequests("choices-a-day", (limit.ends - now) / SECOND) from stale
-                if stale.write is spend:
-                    raise VerificationRequired("the code checked last was already used for a choice") from stale
-                continue
+                continue  # The records changed, or the proof was spent: look again.
             # From here the choice stands. The claims and notices were written with it and cannot be lost.
             for outbox_id in (*hinted, *(claim.outbox_id for claim in claims)):
                 self.hints.outbox(outbox_id)
@@ -188,14 +207,6 @@ class Preferences:
                 self.hints.sequence()
             return chosen, list(consulted.unanswered)
         raise Unavailable("other changes to this identifier came first")
-
-    def _proof(self, key: PairKey, now: int) -> _Proof:
-        pair: Pair = self.store.pair(key)
-        if pair.proof is None or now - pair.proof_at > PROOF_LIFE:
-            raise VerificationRequired("no code was checked for this identifier and user within the last day")
-        if pair.proof_used:
-            raise VerificationRequired("the code checked last was already used for a choice")
-        return _Proof(pair.proof, pair.proof_at)
 
     def _claims(
         self,
@@ -209,9 +220,8 @@ class Preferences:
         """Return an outbox entry for each peer that holds the identifier, and each that could not be asked."""
         if chosen.preferred_at is None:
             raise AssertionError("a chosen mapping has the time of its choice")
-        entries = []
-        for gp in (*consulted.answered_with, *consulted.unanswered):
-            claim = ClaimToSend(
+        claims = [
+            ClaimToSend(
                 gp=gp,
                 sure=gp in consulted.answered_with,
                 sii=sii.uri,
@@ -221,10 +231,13 @@ class Preferences:
                 verified_at=format_time(proof.at),
                 channel=sii.channel,
             )
-            identity = OutboxId(f"claim.{gp}.{proof.verification_id}")
-            ref = msgspec.json.encode(claim).decode()
-            entries.append(OutboxEntry(identity, "claim", ref, created_at=now, next_at=now))
-        return entries
+            for gp in (*consulted.answered_with, *consulted.unanswered)
+        ]
+        choice = str(proof.verification_id)
+        if len(claims) <= MOST_CLAIMS_AT_ONCE:
+            return [claim_entry(claim, choice, now) for claim in claims]
+        ref = msgspec.json.encode(ClaimsToSend(claims)).decode()
+        return [OutboxEntry(OutboxId(f"claims.{choice}"), "claim", ref, created_at=now, next_at=now)]
 
     def _locate(self, account: Account, mapping_id: str) -> Sii:
         sii = self.keyring.open_mapping_id(account.provider_id, MappingId(mapping_id))
@@ -236,10 +249,38 @@ class Preferences:
         return _of_account(self.store.records(sii), account, mapping_id)
 
 
-class Judge(Protocol):
-    """Turns what was read into the change to make, and says which mapping is the chosen one."""
+def claim_entry(claim: ClaimToSend, choice: str, now: int) -> OutboxEntry:
+    """Return the outbox entry of one claim; `choice` names the choice it belongs to."""
+    ref = msgspec.json.encode(claim).decode()
+    return OutboxEntry(OutboxId(f"claim.{claim.gp}.{choice}"), "claim", ref, created_at=now, next_at=now)
 
-    def __call__(self, stored: StoredRecords, consulted: Consulted, now: int, /) -> tuple[Change, MappingId]: ...  # noqa: D102
+
+class About(Protocol):
+    """Finds the mapping that a choice is about, or raises `NotFound`."""
+
+    def __call__(self, stored: StoredRecords, /) -> Mapping: ...  # noqa: D102
+
+
+class Judge(Protocol):
+    """Turns what was read into the change to make."""
+
+    def __call__(self, records: Records, mapping: Mapping, consulted: Consulted, now: int, /) -> Change: ...  # noqa: D102
+
+
+def _proof(pair: Pair, now: int, *, repeated: bool) -> _Proof:
+    """Return the proof that a choice may spend, or that a repeated one has spent."""
+    if pair.proof is None or now - pair.proof_at > PROOF_LIFE:
+        raise VerificationRequired("no code was checked for this identifier and user within the last day")
+    if pair.proof_used and not repeated:
+        raise VerificationRequired("the code checked last was already used for a choice")
+    return _Proof(pair.proof, pair.proof_at)
+
+
+def _stands(records: Records, mapping: Mapping, choice: ProvenChoice) -> bool:
+    """Tell whether no later choice, here or claimed elsewhere, has come after this mapping's."""
+    newest = max([records.floor, *(record.preferred_at or 0 for record in records.active)])
+    first = mapping.state == "active" and mapping.preferred_at is not None and mapping.preferred_at >= newest
+    return first and (choice != "replace" or len(records.active) == 1)
 
 
 def _own(stored: StoredRecords, account: Account, user_id: str) -> Mapping:

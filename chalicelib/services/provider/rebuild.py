@@ -8,6 +8,7 @@ reads. Each step is decided by one conditional write and is taken up again by th
 """
 
 import array
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -16,6 +17,7 @@ import sys
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.federation_api import Manifest, ObjectRef, encode_base64url
 from chalicelib.protocol.glados.filters import HEADROOM, Parameters, choose_n, count_bits, has_bit, set_bits
+from chalicelib.protocol.glados.mappings import Change
 from chalicelib.protocol.glados.signed import sign
 from chalicelib.protocol.glados.timestamps import DAY, HOUR, format_time
 from chalicelib.services.provider.ports import (
@@ -28,9 +30,11 @@ from chalicelib.services.provider.ports import (
     Lost,
     RebuildJobs,
     Scans,
+    Store,
 )
 from chalicelib.services.provider.sequencer import signed_head
 from chalicelib.services.provider.state import FilterVersion, Pointer, RebuildJob, StoredObject, Versioned
+from chalicelib.services.provider.writes import ReplaceRecords, Stale
 
 MOST_TRIES = 10
 KEYS_A_SEGMENT = 200_000
@@ -47,6 +51,7 @@ class Rebuild:
     """Runs rebuilds, step by step."""
 
     pointer: FilterPointer
+    store: Store
     jobs: RebuildJobs
     scans: Scans
     objects: FilterObjects
@@ -85,6 +90,7 @@ class Rebuild:
         if building is None or building.version != version or job is None or self.clock() < job.not_before:
             return
         if segment not in {done for done, _, _ in job.done}:
+            self._move_outdated(segment, job.segments)
             positions, keys = array.array("Q"), 0
             for found in self.scans.positions(segment, job.segments, building.parameters):
                 positions.extend(found)
@@ -95,6 +101,14 @@ class Rebuild:
             job = self.jobs.load(version)
         if job is not None and len(job.done) == job.segments:
             self.publish(version)
+
+    def _move_outdated(self, segment: int, segments: int) -> None:
+        """Write the rows under an old index key anew, which names them under the one in use."""
+        for sii in self.scans.outdated(segment, segments):
+            stored, now = self.store.records(sii), self.clock()
+            same = Change(stored.records, notices=(), users=(), appears=False)
+            with contextlib.suppress(Stale):  # Whoever was quicker has moved it.
+                self.store.commit(ReplaceRecords(sii, stored, same, now))
 
     def publish(self, version: int) -> None:
         """Assemble a version whose segments are all written, and make it the current one."""

@@ -138,13 +138,15 @@ class Verification:
 class Pair:
     """What one provider has proved about one user and SII: the live verification, and the last proof.
 
-    `proof` is the verification whose code was checked at `proof_at`; `proof_used` says that a choice spent it.
+    `proof` is the verification whose code was checked at `proof_at`; `proof_used` says that a choice spent it, and
+    `spent_on` which one, so that the same choice asked for again is known.
     """
 
     live: VerificationId | None = None
     proof: VerificationId | None = None
     proof_at: int = 0
     proof_used: bool = False
+    spent_on: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -65,13 +65,9 @@ class Webhooks:
         how a thief would hide from its users.
         """
         check_url(url, self.exempt_origin)
-        now = self.clock()
         secret = self.entropy(SECRET_BYTES)
-        endpoint = WebhookEndpoint(url, (WebhookSigningSecret(secret),), "enabled", since=now)
-        before = self._replace(account, endpoint)
-        if before is not None and before.url != url:
-            self.alarms.raise_("webhook-changed", account.provider_id)
-            self._announce_to_old(account, before, now)
+        endpoint = WebhookEndpoint(url, (WebhookSigningSecret(secret),), "enabled", since=self.clock())
+        self._replace(account, endpoint)
         return WebhookSecret(url=url, secret=write_secret(secret))
 
     def show(self, account: Account) -> WebhookHealth:
@@ -81,10 +77,7 @@ class Webhooks:
     def delete(self, account: Account) -> None:
         """Remove the webhook; events go on being kept. Removing it again is no error."""
         if self._load(account).value.webhook is not None:
-            before = self._replace(account, None)
-            if before is not None:
-                self.alarms.raise_("webhook-changed", account.provider_id)
-                self._announce_to_old(account, before, self.clock())
+            self._replace(account, None)
 
     def rotate(self, account: Account) -> WebhookSecret:
         """Add a new signing secret and return it; the old one signs beside it for 24 h more."""
@@ -143,8 +136,8 @@ class Webhooks:
         self.hints.outbox(entry.outbox_id)
         return Redelivery(id=event.event_id, state="pending")
 
-    def _announce_to_old(self, account: Account, before: WebhookEndpoint, now: int) -> None:
-        """Tell the endpoint that was replaced, signed with the secrets it knows."""
+    def _announce_to_old(self, account: Account, before: WebhookEndpoint, now: int) -> list[OutboxId]:
+        """Tell the endpoint that is replaced, signed with the secrets it knows; return what to hint at."""
         event = self._event(account, "webhook.changed", now)
         old = OldEndpoint(
             url=before.url, secrets=[secret.secret for secret in before.secrets], event_id=event.event_id,
@@ -155,21 +148,33 @@ class Webhooks:
         )
         writes, hinted = send_events([event])
         self.store.commit(*writes, AddOutbox(entry))
-        for outbox_id in (*hinted, entry.outbox_id):
-            self.hints.outbox(outbox_id)
+        return [*hinted, entry.outbox_id]
 
     def _event(self, account: Account, type_: str, now: int) -> Event:
         return Event(EventId(ulid(now, self.entropy(10))), account.provider_id, type_, now)
 
-    def _replace(self, account: Account, endpoint: WebhookEndpoint | None) -> WebhookEndpoint | None:
-        """Store the endpoint and return the one it replaced."""
+    def _replace(self, account: Account, endpoint: WebhookEndpoint | None) -> None:
+        """Store the endpoint; what it replaces is told before.
+
+        A death in between has announced a change that did not happen. The other way round, a change could happen
+        that nobody is ever told of.
+        """
+        told = set() if endpoint is None else {endpoint.url}
+        hinted: list[OutboxId] = []
         for _ in range(MOST_TRIES):
             stored = self._load(account)
+            before = stored.value.webhook
+            if before is not None and before.url not in told:
+                self.alarms.raise_("webhook-changed", account.provider_id)
+                hinted += self._announce_to_old(account, before, self.clock())
+                told.add(before.url)
             try:
                 self.accounts.replace(stored, dataclasses.replace(stored.value, webhook=endpoint))
             except Lost:
                 continue
-            return stored.value.webhook
+            for outbox_id in hinted:
+                self.hints.outbox(outbox_id)
+            return
         raise Unavailable("other changes to the account came first")
 
     def _load(self, account: Account) -> Versioned[Account]:

@@ -131,10 +131,11 @@ class RecordProof:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpendProof:
-    """Use up the proof, if it is this one and unused."""
+    """Use up the proof, if it is this one and unused, and note on which choice."""
 
     key: PairKey
     verification_id: VerificationId
+    choice: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

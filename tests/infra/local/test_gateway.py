@@ -1,6 +1,7 @@
 """The gateway over real mutual TLS: who gets in, what the application sees, and where the limits are."""
 
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import logging
@@ -191,6 +192,12 @@ def test_a_body_that_lambda_or_api_gateway_would_not_take_is_refused(doors: Door
     assert (response.status, problem(body)["type"]) == (413, "urn:glados:problem:body-too-large")
 
 
+@pytest.mark.parametrize(("size", "status"), [(10 * 1024 * 1024, 408), (10 * 1024 * 1024 + 1, 413)])
+def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(doors: Doors, size: int, status: int) -> None:
+    head = b"POST /echo/a HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size
+    assert status_and_body(doors.send_raw(head))[0] == status
+
+
 def test_a_body_just_below_lambdas_limit_is_taken(doors: Doors) -> None:
     size = 6 * 1024 * 1024 - 10_000
     response, body = doors.call("POST", "/echo/a", b"x" * size, Content_Type="application/json")
@@ -240,17 +247,15 @@ def test_a_request_in_flight_is_answered_before_the_gateway_stops(doors: Doors, 
         toy.finish_slow.clear()
         first = pool.submit(call_with, doors.trusting(doors.alice), port, "/slow")
         assert toy.inside_slow.wait(10)
-        idle = pool.submit(
-            doors.trusting(doors.alice).wrap_socket,
-            socket.create_connection(("127.0.0.1", port)),
-            server_hostname="127.0.0.1",
-        ).result()
+        idle = http.client.HTTPSConnection("127.0.0.1", port, context=doors.trusting(doors.alice), timeout=10)
+        idle.request("GET", "/blue/name")
+        idle.getresponse().read()
         stopping = pool.submit(gateway.stop)
-        assert idle.recv(1) == b""
+        with idle.sock:
+            assert idle.sock.recv(1) == b""
         toy.finish_slow.set()
         assert first.result()[0] == 200
         stopping.result()
-    idle.close()
 
 
 @pytest.mark.parametrize(
@@ -259,6 +264,21 @@ def test_a_request_in_flight_is_answered_before_the_gateway_stops(doors: Doors, 
 def test_a_request_that_does_not_arrive_in_time_is_given_up(doors: Doors, beginning: bytes) -> None:
     status, body = status_and_body(doors.send_raw(beginning))
     assert (status, problem(body)["type"]) == (408, "urn:glados:problem:timeout")
+
+
+def test_a_request_that_trickles_in_is_given_up_although_it_never_pauses_for_long(doors: Doors) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", doors.main), timeout=0.05) as raw,
+        doors.trusting(doors.alice).wrap_socket(raw, server_hostname="127.0.0.1") as sock,
+    ):
+        sock.sendall(b"GET /who HTTP/1.1\r\nX-Slow: ")
+        for _ in range(100):
+            sock.sendall(b"a")
+            with contextlib.suppress(TimeoutError):  # The pause between two bytes.
+                assert status_and_body(sock.recv(65_536))[0] == 408
+                break
+        else:
+            pytest.fail("the request may take forever")
 
 
 def test_the_access_log_holds_method_route_status_and_time_only(doors: Doors) -> None:

@@ -103,8 +103,8 @@ def test_a_stage_that_cannot_start_is_reported_with_the_end_of_its_log(
 
 
 def test_a_dead_child_is_noticed_at_once(crew: Supervisor) -> None:
-    python(crew, "steady", "announce_ready(); input if False else __import__('time').sleep(60)")
-    pid = python(crew, "frail", "announce_ready(); print('my last words', flush=True); __import__('time').sleep(60)")
+    python(crew, "steady", "import time; announce_ready(); time.sleep(60)")
+    pid = python(crew, "frail", "import time; print('my last words', flush=True); announce_ready(); time.sleep(60)")
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ChildDied, match=r"frail ended with status -9.*\n.*my last words"):

@@ -1,0 +1,1 @@
+"""The doors: what HTTP, queues and schedules see."""
