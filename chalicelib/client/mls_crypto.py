@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from pyhpke import AEADId, KDFId, KEMId, PyHPKEError
 from pyhpke import CipherSuite as Hpke
 
-from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import CipherSuite, cipher_suite
 from chalicelib.protocol.mls.commit import HPKECiphertext
 from chalicelib.protocol.tls import opaque, uint16, uint32
@@ -22,8 +21,16 @@ NONCE_SIZE = 12
 """AEAD.Nn of every suite of the RFC."""
 
 
-class CannotDecrypt(Refusal):
+class CannotFollow(Exception):
+    """A member cannot go along with a message that the delivery service may well have passed; raise a subclass."""
+
+
+class CannotDecrypt(CannotFollow):
     """A ciphertext does not open with the key that it must have been made for."""
+
+
+class UnknownKem(CannotFollow):
+    """The cipher suite's KEM is not one that this member knows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +159,7 @@ def member_suite(number: int) -> MemberSuite:
     """Return one of the RFC's seven suites; others a member of this kind cannot use."""
     suite = cipher_suite(number)
     if number not in _HPKE:
-        raise Refusal("this member does not know the cipher suite's KEM")
+        raise UnknownKem("this member does not know the cipher suite's KEM")
     kem, kdf, aead = _HPKE[number]
     cipher = ChaCha20Poly1305 if aead == AEADId.CHACHA20_POLY1305 else AESGCM
     return MemberSuite(suite, Hpke.new(kem, kdf, aead), cipher, _KEY_SIZES[aead])

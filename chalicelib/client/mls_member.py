@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from chalicelib.client.mls_crypto import CannotDecrypt, KeyPair, MemberSuite, member_suite
+from chalicelib.client.mls_crypto import CannotDecrypt, CannotFollow, KeyPair, MemberSuite, member_suite
 from chalicelib.client.mls_framing import (
     check_tag,
     confirmation_tag,
@@ -23,7 +23,6 @@ from chalicelib.client.mls_framing import (
 )
 from chalicelib.client.mls_key_schedule import EpochSecrets, psk_secret, welcome_key_and_nonce
 from chalicelib.client.mls_secret_tree import SecretTree
-from chalicelib.errors import Refusal
 from chalicelib.protocol.mls import tree_math
 from chalicelib.protocol.mls.commit import Commit, HPKECiphertext, ProposalOrRef, UpdatePath, UpdatePathNode
 from chalicelib.protocol.mls.extensions import (
@@ -73,7 +72,7 @@ Random = Callable[[int], bytes]
 EXTERNAL_INIT_LABEL = "MLS 1.0 external init secret"
 
 
-class NotForThisMember(Refusal):
+class NotForThisMember(CannotFollow):
     """The message does not let this member go on: it is not invited, was removed, or lacks a key."""
 
 

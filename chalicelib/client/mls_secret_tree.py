@@ -7,15 +7,14 @@ should.
 
 import dataclasses
 
-from chalicelib.client.mls_crypto import NONCE_SIZE, MemberSuite
-from chalicelib.errors import Refusal
+from chalicelib.client.mls_crypto import NONCE_SIZE, CannotFollow, MemberSuite
 from chalicelib.protocol.mls import tree_math
 
 FURTHEST_STEP = 1000
 """How far ahead of a sender's last generation a message may be."""
 
 
-class KeyGone(Refusal):
+class KeyGone(CannotFollow):
     """The key of a message was used before, or lies too far ahead."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature as BadSignature
 
-from chalicelib.client.mls_crypto import KeyPair, member_suite
+from chalicelib.client.mls_crypto import CannotFollow, KeyPair, member_suite
 from chalicelib.client.mls_framing import (
     confirmation_tag,
     open_private,
@@ -463,7 +463,7 @@ class Result:
         return self.total > 0 and self.passed == self.total
 
 
-FAILURES = (Refusal, AssertionError, BadSignature, KeyError, TypeError, ValueError)
+FAILURES = (CannotFollow, Refusal, AssertionError, BadSignature, KeyError, TypeError, ValueError)
 """What a wrong vector, or wrong code, comes to; anything else stops the run and shows where."""
 
 
