@@ -8,10 +8,10 @@ Randomness is an argument, `random(size)`, and so is the time.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
-from chalicelib.client.mls_crypto import CannotDecrypt, CannotFollow, KeyPair, MemberSuite, member_suite
+from chalicelib.client.mls_crypto import KeyPair, MemberSuite
 from chalicelib.client.mls_framing import (
     check_tag,
     confirmation_tag,
@@ -21,15 +21,17 @@ from chalicelib.client.mls_framing import (
     protect_public,
     sign_content,
 )
-from chalicelib.client.mls_key_schedule import EpochSecrets, psk_secret, welcome_key_and_nonce
+from chalicelib.client.mls_identity import Identity, PrivateKeyPackage, Random
+from chalicelib.client.mls_key_schedule import EpochSecrets, welcome_key_and_nonce
+from chalicelib.client.mls_path import NotForThisMember, Path, climb, make_path, open_path, still_good
 from chalicelib.client.mls_secret_tree import SecretTree
+from chalicelib.client.mls_welcome import make_welcome, open_group_secrets, secret_of
 from chalicelib.protocol.mls import tree_math
-from chalicelib.protocol.mls.commit import Commit, HPKECiphertext, ProposalOrRef, UpdatePath, UpdatePathNode
+from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import (
-    BASIC,
     EXTERNAL_PUB,
     RATCHET_TREE,
-    Credential,
     Extension,
     Extensions,
     find,
@@ -47,16 +49,14 @@ from chalicelib.protocol.mls.framing import (
 )
 from chalicelib.protocol.mls.group_info import GroupContext, GroupInfo
 from chalicelib.protocol.mls.group_info_rules import create_group
-from chalicelib.protocol.mls.key_package import MLS10, KeyPackage
-from chalicelib.protocol.mls.nodes import Capabilities, LeafNode, LeafNodeSource, Lifetime
+from chalicelib.protocol.mls.key_package import MLS10
+from chalicelib.protocol.mls.nodes import LeafNodeSource
 from chalicelib.protocol.mls.plain_tree import PlainTree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposal_list import ProposalList, QueuedProposal
 from chalicelib.protocol.mls.proposals import (
-    Add,
     ExternalInit,
     PreSharedKey,
-    PreSharedKeyID,
     Proposal,
     Update,
 )
@@ -64,94 +64,10 @@ from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit, Stag
 from chalicelib.protocol.mls.staging import apply_proposals
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.mls.transcript import confirmed_transcript_hash, interim_transcript_hash
-from chalicelib.protocol.mls.tree import Draft
-from chalicelib.protocol.mls.welcome import EncryptedGroupSecrets, GroupSecrets, PathSecret, Welcome
+from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.tls import Reader, decode, opaque
 
-Random = Callable[[int], bytes]
 EXTERNAL_INIT_LABEL = "MLS 1.0 external init secret"
-
-
-class NotForThisMember(CannotFollow):
-    """The message does not let this member go on: it is not invited, was removed, or lacks a key."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """A client: its credential, its signature key, and what it supports."""
-
-    suite: MemberSuite
-    credential: Credential
-    signature_private: bytes
-    capabilities: Capabilities
-
-    @classmethod
-    def basic(
-        cls,
-        suite_number: int,
-        name: bytes,
-        random: Random,
-        proposals: tuple[int, ...] = (),
-        extensions: tuple[int, ...] = (),
-    ) -> Self:
-        """Return a client with a basic credential and a fresh signature key."""
-        suite = member_suite(suite_number)
-        private = random(57 if suite.suite.hash_name == "sha512" else 32)
-        capabilities = Capabilities((MLS10,), (suite_number,), extensions, proposals, (BASIC,))
-        return cls(suite, Credential(BASIC, name), private, capabilities)
-
-    @property
-    def signature_key(self) -> bytes:
-        """Return the public signature key."""
-        return self.suite.suite.signatures.public_key(self.signature_private)
-
-    def sign(self, label: str, content: bytes) -> bytes:
-        """SignWithLabel with this client's key."""
-        return self.suite.suite.sign_with_label(self.signature_private, label, content)
-
-    def leaf_node(
-        self,
-        encryption_key: bytes,
-        source: LeafNodeSource,
-        *,
-        lifetime: Lifetime | None = None,
-        parent_hash: bytes | None = None,
-        group_id: bytes = b"",
-        leaf_index: int = 0,
-    ) -> LeafNode:
-        """Return a signed leaf node."""
-        unsigned = LeafNode(
-            encryption_key,
-            self.signature_key,
-            self.credential,
-            self.capabilities,
-            source,
-            lifetime,
-            parent_hash,
-            (),
-            b"",
-        )
-        signature = self.sign("LeafNodeTBS", unsigned.to_be_signed(group_id, leaf_index))
-        return dataclasses.replace(unsigned, signature=signature)
-
-    def key_package(self, random: Random, now: int, lifetime: int = 30 * 86_400) -> "PrivateKeyPackage":
-        """Return a KeyPackage with its private keys."""
-        init = self.suite.derive_key_pair(random(self.suite.hash_size))
-        encryption = self.suite.derive_key_pair(random(self.suite.hash_size))
-        leaf = self.leaf_node(encryption.public, LeafNodeSource.KEY_PACKAGE, lifetime=Lifetime(now, now + lifetime))
-        unsigned = KeyPackage(MLS10, self.suite.suite.number, init.public, leaf, (), b"")
-        signed = dataclasses.replace(unsigned, signature=self.sign("KeyPackageTBS", unsigned.signed))
-        return PrivateKeyPackage(self, signed, init.private, encryption)
-
-
-@dataclasses.dataclass(frozen=True)
-class PrivateKeyPackage:
-    """A KeyPackage and the private keys that its owner keeps."""
-
-    identity: Identity
-    public: KeyPackage
-    init_private: bytes
-    encryption: KeyPair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,8 +153,8 @@ class Member:
     ) -> Self:
         """Join by a Welcome (§12.4.3.1)."""
         suite = owner.identity.suite
-        secrets = _open_group_secrets(owner, welcome)
-        keyed = _psk_secret(suite, secrets.psks, psks or {}, {})
+        secrets = open_group_secrets(owner, welcome)
+        keyed = secret_of(suite, secrets.psks, psks or {}, {})
         with_psk = suite.extract(secrets.joiner_secret, keyed)
         key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(with_psk, "welcome"))
         info = decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))
@@ -250,7 +166,7 @@ class Member:
         keys = {2 * leaf_index: owner.encryption}
         if secrets.path_secret is not None:
             start = tree_math.common_ancestor(leaf_index, info.signer)
-            keys |= _climb(suite, draft, info.signer, start, secrets.path_secret.path_secret)[0]
+            keys |= climb(suite, draft, info.signer, start, secrets.path_secret.path_secret)[0]
         epoch = EpochSecrets.from_joiner_secret(suite, secrets.joiner_secret, keyed, group.context.encode())
         check_tag(confirmation_tag(suite, epoch, group.context.confirmed_transcript_hash), info.confirmation_tag)
         return cls._in_epoch(owner.identity, group, leaf_index, epoch, keys, psks)
@@ -340,11 +256,11 @@ class Member:
         draft = Draft(self.group.tree)
         changed = apply_proposals(committed, draft, self.group.rules, now)
         leaf_index = draft.leftmost_blank() if external else self.leaf_index
-        made = _Path({}, b"", {}, None)
+        made = Path({}, b"", {}, None)
         if path:
             new = [index for index, _ in changed.added]
             next_context = dataclasses.replace(context, epoch=context.epoch + 1, extensions=changed.rules.extensions)
-            made = _make_path(self.identity, draft, leaf_index, new, next_context, random)
+            made = make_path(self.identity, draft, leaf_index, new, next_context, random)
         next_context = dataclasses.replace(
             context,
             epoch=context.epoch + 1,
@@ -358,7 +274,7 @@ class Member:
         confirmed = confirmed_transcript_hash(suite.suite, self.group.interim_transcript_hash, unconfirmed)
         next_context = dataclasses.replace(next_context, confirmed_transcript_hash=confirmed)
         psks = [queued.proposal.psk for queued in committed.proposals if isinstance(queued.proposal, PreSharedKey)]
-        keyed = _psk_secret(suite, psks, self.psks, self.resumption)
+        keyed = secret_of(suite, psks, self.psks, self.resumption)
         secrets = EpochSecrets.next(
             suite,
             self.secrets.init_secret if init_secret is None else init_secret,
@@ -378,7 +294,7 @@ class Member:
             self.group.merge(staged),
             leaf_index,
             secrets,
-            _still_good(keys, staged.applied.draft),
+            still_good(keys, staged.applied.draft),
             self.psks,
             self.resumption,
         )
@@ -386,7 +302,7 @@ class Member:
         if changed.added:
             inside = accepted.group_info(with_tree=tree_in_welcome, with_external_pub=True)
             welcome = MLSMessage(
-                _make_welcome(suite, secrets, inside, changed.added, leaf_index, made.path_secrets, psks, keyed)
+                make_welcome(suite, secrets, inside, changed.added, leaf_index, made.path_secrets, psks, keyed)
             )
         info = accepted.group_info()
         return Pending(message, staged, info, welcome, accepted)
@@ -465,7 +381,7 @@ class Member:
         for leaf_index, update in staged.proposals.updates():
             if leaf_index == self.leaf_index:
                 keys[2 * leaf_index] = self.updates[update.leaf_node.encryption_key]
-        keys = _still_good(keys, draft)
+        keys = still_good(keys, draft)
         commit = content.content.content
         commit_secret = bytes(suite.hash_size)
         if isinstance(commit, Commit) and commit.path is not None:
@@ -473,7 +389,7 @@ class Member:
                 staged.context, confirmed_transcript_hash=self.group.context.confirmed_transcript_hash
             )
             new = [leaf_index for leaf_index, _ in staged.added]
-            learned, commit_secret = _open_path(
+            learned, commit_secret = open_path(
                 suite, draft, staged.committer, commit.path, self.leaf_index, keys, new, context
             )
             keys |= learned
@@ -482,7 +398,7 @@ class Member:
             pair = self.secrets.external_key_pair(suite)
             init_secret = suite.export_from(pair.private, external.kem_output, EXTERNAL_INIT_LABEL)
         psks = [proposal.psk for proposal in staged.proposals.of(PreSharedKey)]
-        keyed = _psk_secret(suite, psks, self.psks, self.resumption)
+        keyed = secret_of(suite, psks, self.psks, self.resumption)
         secrets = EpochSecrets.next(suite, init_secret, commit_secret, keyed, staged.context.encode())
         check_tag(
             confirmation_tag(suite, secrets, staged.context.confirmed_transcript_hash),
@@ -500,168 +416,3 @@ class Member:
 
 
 _NO_SECRETS = EpochSecrets(*[b""] * 11)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Path:
-    """What a committer makes for its path: keys and path secrets by node index."""
-
-    keys: Mapping[int, KeyPair]
-    commit_secret: bytes
-    path_secrets: Mapping[int, bytes]
-    update_path: UpdatePath | None
-
-
-def _make_path(
-    identity: Identity,
-    draft: Draft,
-    leaf_index: int,
-    new: Sequence[int],
-    context: GroupContext,
-    random: Random,
-) -> _Path:
-    """Make an UpdatePath and put it on the draft (§7.5, §7.6); `context` still lacks its tree hash."""
-    suite = identity.suite
-    leaf_pair = suite.derive_key_pair(random(suite.hash_size))
-    filtered = draft.filtered_direct_path(leaf_index)
-    receivers = {
-        index: [node for node in draft.resolution(copath) if node // 2 not in new or node % 2]
-        for index, copath in filtered
-    }
-    public = {node: _public_key(draft, node) for nodes in receivers.values() for node in nodes}
-    secret = random(suite.hash_size)
-    secrets: dict[int, bytes] = {}
-    keys = {2 * leaf_index: leaf_pair}
-    for index, _ in filtered:
-        secrets[index] = secret
-        keys[index] = suite.derive_key_pair(suite.derive_secret(secret, "node"))
-        secret = suite.derive_secret(secret, "path")
-    parent_hash = draft.merge_keys(leaf_index, [keys[index].public for index, _ in filtered])
-    leaf = identity.leaf_node(
-        leaf_pair.public,
-        LeafNodeSource.COMMIT,
-        parent_hash=parent_hash,
-        group_id=context.group_id,
-        leaf_index=leaf_index,
-    )
-    draft.put(2 * leaf_index, leaf)
-    info = dataclasses.replace(context, tree_hash=draft.tree_hash).encode()
-    nodes = tuple(
-        UpdatePathNode(
-            keys[index].public,
-            tuple(
-                suite.encrypt_with_label(public[node], "UpdatePathNode", info, secrets[index])
-                for node in receivers[index]
-            ),
-        )
-        for index, _ in filtered
-    )
-    return _Path(keys, secret, secrets, UpdatePath(leaf, nodes))
-
-
-def _public_key(draft: Draft, index: int) -> bytes:
-    node = draft.node(index)
-    if node is None:
-        raise ValueError("a blank node has no key")
-    return node.encryption_key
-
-
-def _open_path(
-    suite: MemberSuite,
-    draft: Draft,
-    committer: int,
-    path: UpdatePath,
-    leaf_index: int,
-    keys: Mapping[int, KeyPair],
-    new: Sequence[int],
-    context: GroupContext,
-) -> tuple[dict[int, KeyPair], bytes]:
-    """Return the key pairs that a path brings a member, and the commit secret (§7.5)."""
-    for node, (index, copath) in zip(path.nodes, draft.filtered_direct_path(committer), strict=True):
-        if not tree_math.is_below(leaf_index, copath):
-            continue
-        receivers = [place for place in draft.resolution(copath) if place // 2 not in new or place % 2]
-        for place, ciphertext in zip(receivers, node.encrypted_path_secret, strict=True):
-            if place in keys:
-                private = keys[place].private
-                secret = suite.decrypt_with_label(private, "UpdatePathNode", context.encode(), ciphertext)
-                return _climb(suite, draft, committer, index, secret)
-    raise NotForThisMember("the path has no secret for this member")
-
-
-def _climb(
-    suite: MemberSuite, draft: Draft, committer: int, start: int, secret: bytes
-) -> tuple[dict[int, KeyPair], bytes]:
-    """Derive the key pairs of a committer's path from a node up, and check them against the tree."""
-    keys: dict[int, KeyPair] = {}
-    for index, _ in draft.filtered_direct_path(committer):
-        if tree_math.level(index) < tree_math.level(start):
-            continue
-        pair = suite.derive_key_pair(suite.derive_secret(secret, "node"))
-        if pair.public != _public_key(draft, index):
-            raise CannotDecrypt("a path secret does not make the key in the tree")
-        keys[index] = pair
-        secret = suite.derive_secret(secret, "path")
-    return keys, secret
-
-
-def _still_good(keys: Mapping[int, KeyPair], draft: Draft) -> dict[int, KeyPair]:
-    """Keep the key pairs whose public half still stands where it did."""
-    kept = {}
-    for index, pair in keys.items():
-        node = draft.node(index) if index < 2 * draft.leaf_capacity - 1 else None
-        if node is not None and node.encryption_key == pair.public:
-            kept[index] = pair
-    return kept
-
-
-def _psk_secret(
-    suite: MemberSuite,
-    names: Sequence[PreSharedKeyID],
-    psks: Mapping[bytes, bytes],
-    resumption: Mapping[int, bytes],
-) -> bytes:
-    found = []
-    for name in names:
-        psk = psks.get(name.psk_id) if name.psk_epoch is None else resumption.get(name.psk_epoch)
-        if psk is None:
-            raise NotForThisMember("a pre-shared key is not known here")
-        found.append((name, psk))
-    return psk_secret(suite, found)
-
-
-def _make_welcome(
-    suite: MemberSuite,
-    secrets: EpochSecrets,
-    info: GroupInfo,
-    added: Sequence[tuple[int, Add]],
-    committer: int,
-    path_secrets: Mapping[int, bytes],
-    psks: Sequence[PreSharedKeyID],
-    keyed: bytes,
-) -> Welcome:
-    """Invite the members that a commit adds (§12.4.3.1)."""
-    with_psk = suite.extract(secrets.joiner_secret, keyed)
-    key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(with_psk, "welcome"))
-    sealed = suite.seal(key, nonce, b"", info.encode())
-    entries = []
-    for leaf_index, add in added:
-        shared = path_secrets.get(tree_math.common_ancestor(leaf_index, committer))
-        inside = GroupSecrets(secrets.joiner_secret, None if shared is None else PathSecret(shared), tuple(psks))
-        ciphertext: HPKECiphertext = suite.encrypt_with_label(
-            add.key_package.init_key, "Welcome", sealed, inside.encode()
-        )
-        entries.append(EncryptedGroupSecrets(add.key_package.reference(suite.suite), ciphertext))
-    return Welcome(suite.suite.number, tuple(entries), sealed)
-
-
-def _open_group_secrets(owner: PrivateKeyPackage, welcome: Welcome) -> GroupSecrets:
-    suite = owner.identity.suite
-    reference = owner.public.reference(suite.suite)
-    for entry in welcome.secrets:
-        if entry.new_member == reference and welcome.cipher_suite == suite.suite.number:
-            opened = suite.decrypt_with_label(
-                owner.init_private, "Welcome", welcome.encrypted_group_info, entry.encrypted_group_secrets
-            )
-            return decode(GroupSecrets.read, opened)
-    raise NotForThisMember("the Welcome is not for this KeyPackage")

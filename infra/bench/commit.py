@@ -25,6 +25,7 @@ from chalicelib.protocol.mls import tree_math
 from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.mls.commit import Commit, HPKECiphertext, UpdatePath, UpdatePathNode
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import BASIC, Credential
 from chalicelib.protocol.mls.framing import (
     AuthenticatedContent,
@@ -45,7 +46,7 @@ from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root, prefetch
 from chalicelib.protocol.mls.support import Support
-from chalicelib.protocol.mls.tree import Draft, leaf_hash, node_hash, parent_hash
+from chalicelib.protocol.mls.tree import leaf_hash, node_hash, parent_hash
 from infra.bench import _growth
 from infra.bench.report import Options, Row
 

@@ -6,7 +6,8 @@ import pytest
 
 from chalicelib.client.mls_crypto import CannotDecrypt, UnknownKem, member_suite
 from chalicelib.client.mls_framing import InvalidTag
-from chalicelib.client.mls_member import Member, NotForThisMember
+from chalicelib.client.mls_member import Member
+from chalicelib.client.mls_path import NotForThisMember
 from chalicelib.client.mls_secret_tree import FURTHEST_STEP, KeyGone, SecretTree
 from chalicelib.errors import DecodeError, Refusal
 from chalicelib.protocol.mls.framing import MLSMessage, PrivateMessage, PublicMessage

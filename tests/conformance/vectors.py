@@ -24,13 +24,15 @@ from chalicelib.client.mls_framing import (
     protect_public,
     sign_content,
 )
+from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
 from chalicelib.client.mls_key_schedule import EpochSecrets, psk_secret, welcome_key_and_nonce
-from chalicelib.client.mls_member import Identity, Member, PrivateKeyPackage
+from chalicelib.client.mls_member import Member
 from chalicelib.client.mls_secret_tree import SecretTree
 from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls import framing, tree_math
 from chalicelib.protocol.mls.commit import Commit, HPKECiphertext
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import (
     AuthenticatedContent,
     FramedContent,
@@ -57,7 +59,6 @@ from chalicelib.protocol.mls.proposals import (
     read_proposal,
 )
 from chalicelib.protocol.mls.transcript import confirmed_transcript_hash, interim_transcript_hash
-from chalicelib.protocol.mls.tree import Draft
 from chalicelib.protocol.mls.tree_rules import check_tree
 from chalicelib.protocol.mls.welcome import GroupSecrets, Welcome
 from chalicelib.protocol.tls import Encodable, Reader, decode, uint16

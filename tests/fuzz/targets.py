@@ -15,6 +15,7 @@ from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls.app_data import read_dictionary
 from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
 from chalicelib.protocol.mls.commit import Commit
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import EXTERNAL_SENDERS, Certificate, Extension, external_senders
 from chalicelib.protocol.mls.framing import FramedContent, encode_content
 from chalicelib.protocol.mls.group_info_rules import create_group
@@ -24,7 +25,6 @@ from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import encode_proposal, read_proposal
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root
 from chalicelib.protocol.mls.tags import encode_directory, read_directory
-from chalicelib.protocol.mls.tree import Draft
 from chalicelib.protocol.tls import TREE_ELEMENTS, Reader, decode, length, opaque, vector
 from tests.protocol.mls.story import Story
 from tests.protocol.mls.strategies import STRUCTS

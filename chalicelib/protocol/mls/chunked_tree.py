@@ -23,10 +23,11 @@ from chalicelib.protocol.mls.chunks import (
     reference,
     top_tier,
 )
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.nodes import LeafNode, Node, ParentNode
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.tags import TABLES, Change, Tags
-from chalicelib.protocol.mls.tree import Draft, Kind, Summary, Tree, blank_summary, values
+from chalicelib.protocol.mls.tree import Kind, Summary, Tree, blank_summary, values
 from chalicelib.protocol.tls import Reader, decode, uint64
 
 

@@ -6,6 +6,7 @@ for the epoch it made. For the second, the committer need only send what we cann
 """
 
 from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidGroupInfo
 from chalicelib.protocol.mls.extensions import EXTERNAL_PUB, RATCHET_TREE, find
 from chalicelib.protocol.mls.group_info import GroupContext, GroupInfo, PartialGroupInfo
@@ -15,7 +16,6 @@ from chalicelib.protocol.mls.plain_tree import decode_tree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposal_rules import check_extension_count
 from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit, new_group
-from chalicelib.protocol.mls.tree import Draft
 from chalicelib.protocol.mls.tree_rules import check_tree
 from chalicelib.protocol.tls import Reader, decode
 

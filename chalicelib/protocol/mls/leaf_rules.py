@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from chalicelib.protocol.crypto import CipherSuite
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidKeyPackage, InvalidLeafNode
 from chalicelib.protocol.mls.extensions import DEFAULT_EXTENSIONS, X509, Extensions, required_capabilities
 from chalicelib.protocol.mls.key_package import MLS10, KeyPackage
@@ -15,7 +16,7 @@ from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import DEFAULT_PROPOSALS
 from chalicelib.protocol.mls.support import CREDENTIAL, EXTENSION, PROPOSAL, Support, Value
-from chalicelib.protocol.mls.tree import Draft, Kind
+from chalicelib.protocol.mls.tree import Kind
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Self
 
 from chalicelib.protocol.crypto import CipherSuite
 from chalicelib.protocol.mls import tree_math
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidTree
 from chalicelib.protocol.mls.nodes import LeafNode, Node, ParentNode, encode_optional_node, read_optional_node
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.tree import (
     MAX_LEAF_CAPACITY,
-    Draft,
     Kind,
     Summary,
     Tree,

@@ -1,5 +1,6 @@
 """When is a single proposal invalid, and who may send it? (RFC 9420 §§6.1, 12.1, in the order of the text)"""
 
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidFraming, InvalidProposal, TooLarge
 from chalicelib.protocol.mls.extensions import Extensions, external_senders, required_capabilities
 from chalicelib.protocol.mls.framing import Sender, SenderType
@@ -25,7 +26,6 @@ from chalicelib.protocol.mls.proposals import (
     Update,
 )
 from chalicelib.protocol.mls.support import EXTENSION
-from chalicelib.protocol.mls.tree import Draft
 
 MAX_REQUIRED = 512
 """GroupContext extensions and required capabilities of one group, together."""

@@ -23,6 +23,7 @@ from typing import Self
 
 from chalicelib.protocol.crypto import CipherSuite, cipher_suite
 from chalicelib.protocol.mls.commit import Commit
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import (
     GroupFrozen,
     InvalidFraming,
@@ -53,7 +54,7 @@ from chalicelib.protocol.mls.proposals import (
 from chalicelib.protocol.mls.staging import Applied, apply_commit, check_proposal_type
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.mls.transcript import confirmed_transcript_hash, interim_transcript_hash
-from chalicelib.protocol.mls.tree import Draft, Tree
+from chalicelib.protocol.mls.tree import Tree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 from chalicelib.protocol.mls import tree_math
 from chalicelib.protocol.mls.app_data import check_dictionary_unchanged, update_dictionary
 from chalicelib.protocol.mls.commit import Commit, UpdatePath
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import (
     InvalidLeafNode,
     InvalidPath,
@@ -38,7 +39,7 @@ from chalicelib.protocol.mls.proposals import (
     Update,
 )
 from chalicelib.protocol.mls.support import CREDENTIAL, PROPOSAL, Support
-from chalicelib.protocol.mls.tree import MAX_LEAF_CAPACITY, Draft, Kind
+from chalicelib.protocol.mls.tree import MAX_LEAF_CAPACITY, Kind
 
 MAX_ADDS = 1_000
 MAX_PROPOSALS = 20_000

@@ -13,6 +13,7 @@ from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
 from chalicelib.protocol.mls.chunks import Chunk, Ref
 from chalicelib.protocol.mls.commit import Commit
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import FramedContent, Sender, SenderType
 from chalicelib.protocol.mls.group_info import GroupContext
 from chalicelib.protocol.mls.nodes import LeafNode
@@ -30,7 +31,7 @@ from chalicelib.protocol.mls.proposals import (
 from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.mls.tags import Tags, encode_directory, read_directory
-from chalicelib.protocol.mls.tree import Draft, Kind, Tree
+from chalicelib.protocol.mls.tree import Kind, Tree
 from chalicelib.protocol.tls import Reader, decode, opaque, optional, uint8, uint32, vector
 
 VERSION = 1

@@ -7,12 +7,13 @@ sends. Afterwards each commit keeps a valid tree valid, at the price of its own 
 import bisect
 
 from chalicelib.protocol.mls import tree_math
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidTree
 from chalicelib.protocol.mls.extensions import Extensions
 from chalicelib.protocol.mls.leaf_rules import GroupRules, check_encryption_key, check_leaf_in_tree
 from chalicelib.protocol.mls.nodes import LeafNode, ParentNode
 from chalicelib.protocol.mls.support import Support
-from chalicelib.protocol.mls.tree import Draft, Kind, Tree, leaf_hash, parent_hash, parent_tree_hash
+from chalicelib.protocol.mls.tree import Kind, Tree, leaf_hash, parent_hash, parent_tree_hash
 
 
 def check_tree(tree: Tree, group_id: bytes, extensions: Extensions) -> Support:

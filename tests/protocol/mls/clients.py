@@ -13,16 +13,17 @@ from typing import Any
 import mls_rs_uniffi
 import rine_mls
 
-from chalicelib.client.mls_member import Identity, Member, PrivateKeyPackage
+from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
+from chalicelib.client.mls_member import Member
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls.commit import ProposalOrRef
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.plain_tree import decode_tree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import Add, Remove
-from chalicelib.protocol.mls.tree import Draft
 from chalicelib.protocol.mls.welcome import Welcome
 
 SUITE = 1

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from chalicelib.client.mls_framing import protect_public, sign_content
-from chalicelib.client.mls_member import Identity, Member, Pending, PrivateKeyPackage
+from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
+from chalicelib.client.mls_member import Member, Pending
 from chalicelib.errors import Refusal
 from chalicelib.protocol.mls.commit import Commit, ProposalOrRef, UpdatePath
 from chalicelib.protocol.mls.extensions import Extensions

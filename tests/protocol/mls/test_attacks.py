@@ -9,13 +9,13 @@ import pytest
 from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls.commit import Commit, HPKECiphertext, ProposalOrRef, UpdatePath, UpdatePathNode
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import REQUIRED_CAPABILITIES, Extension, RequiredCapabilities
 from chalicelib.protocol.mls.framing import Sender, SenderType, decode_message
 from chalicelib.protocol.mls.nodes import Node, ParentNode
 from chalicelib.protocol.mls.plain_tree import PlainTree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import Add, GroupContextExtensions, Remove
-from chalicelib.protocol.mls.tree import Draft
 from chalicelib.protocol.mls.tree_rules import check_parent_hashes, check_parent_keys, check_unmerged_leaves
 from tests.protocol.mls.crowd import key, make_leaf
 from tests.protocol.mls.story import NOW, Story, refused, sign_key_package_leaf

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
 from chalicelib.protocol.mls.chunks import Chunk, Place, Ref, locate, locate_summary, reference, top_tier
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.mls.nodes import LeafNode, Node
 from chalicelib.protocol.mls.plain_tree import PlainTree
@@ -18,7 +19,7 @@ from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import SelfRemove
 from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root, prefetch
-from chalicelib.protocol.mls.tree import Draft, Kind, Summary, values
+from chalicelib.protocol.mls.tree import Kind, Summary, values
 from tests.protocol.mls.crowd import key, make_leaf
 from tests.protocol.mls.story import NOW, Story, content_of
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from chalicelib.client.mls_member import Identity
+from chalicelib.client.mls_identity import Identity
 from chalicelib.protocol.mls.commit import Commit
 from chalicelib.protocol.mls.errors import InvalidProposal
 from chalicelib.protocol.mls.extensions import ExternalSender, external_senders_extension

@@ -9,6 +9,7 @@ from chalicelib.client.mls_member import Member
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.crypto import UnsupportedCipherSuite
 from chalicelib.protocol.mls import group_info_rules
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import (
     EXTERNAL_PUB,
     RATCHET_TREE,
@@ -23,7 +24,6 @@ from chalicelib.protocol.mls.plain_tree import PlainTree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import Add, Remove
 from chalicelib.protocol.mls.public_group import PublicGroup
-from chalicelib.protocol.mls.tree import Draft
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.mls.welcome_rules import check_welcomes
 from chalicelib.protocol.tls import opaque

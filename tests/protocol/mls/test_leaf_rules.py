@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from chalicelib.client.mls_member import PrivateKeyPackage
+from chalicelib.client.mls_identity import PrivateKeyPackage
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
 from chalicelib.protocol.mls.errors import InvalidLeafNode

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage
 from chalicelib.protocol.mls.plain_tree import decode_tree, encode_tree
 from chalicelib.protocol.mls.proposals import Add, Remove
 from chalicelib.protocol.mls.public_group import StagedCommit
-from chalicelib.protocol.mls.tree import Draft
 from tests.protocol.mls.story import NOW, Story, refused
 
 SUITES = [1, 2, 3, 4, 5, 6, 7]

@@ -7,9 +7,10 @@ import pytest
 
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls import tree_math
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.plain_tree import PlainTree, decode_tree
 from chalicelib.protocol.mls.policy import Policy
-from chalicelib.protocol.mls.tree import Draft, Kind, blank_summary
+from chalicelib.protocol.mls.tree import Kind, blank_summary
 from tests.protocol.mls.crowd import make_leaf
 
 VECTORS = Path(__file__).parent.parent.parent / "vectors" / "mls"
