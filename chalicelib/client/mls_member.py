@@ -23,7 +23,7 @@ from chalicelib.client.mls_framing import (
 )
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage, Random
 from chalicelib.client.mls_key_schedule import EpochSecrets, welcome_key_and_nonce
-from chalicelib.client.mls_path import NotForThisMember, Path, climb, make_path, open_path, still_good
+from chalicelib.client.mls_path import NotForThisMember, Path, climb, make_path, open_path_secret, still_good
 from chalicelib.client.mls_secret_tree import SecretTree
 from chalicelib.client.mls_welcome import make_welcome, open_group_secrets, secret_of
 from chalicelib.protocol.mls import tree_math
@@ -389,9 +389,10 @@ class Member:
                 staged.context, confirmed_transcript_hash=self.group.context.confirmed_transcript_hash
             )
             new = [leaf_index for leaf_index, _ in staged.added]
-            learned, commit_secret = open_path(
+            start, secret = open_path_secret(
                 suite, draft, staged.committer, commit.path, self.leaf_index, keys, new, context
             )
+            learned, commit_secret = climb(suite, draft, staged.committer, start, secret)
             keys |= learned
         init_secret = self.secrets.init_secret
         for external in staged.proposals.of(ExternalInit):

@@ -38,10 +38,7 @@ def make_path(
     suite = identity.suite
     leaf_pair = suite.derive_key_pair(random(suite.hash_size))
     filtered = draft.filtered_direct_path(leaf_index)
-    receivers = {
-        index: [node for node in draft.resolution(copath) if node // 2 not in new or node % 2]
-        for index, copath in filtered
-    }
+    receivers = {index: _receivers(draft, copath, new) for index, copath in filtered}
     public = {node: public_key_at(draft, node) for nodes in receivers.values() for node in nodes}
     secret = random(suite.hash_size)
     secrets: dict[int, bytes] = {}
@@ -81,7 +78,7 @@ def public_key_at(draft: Draft, index: int) -> bytes:
     return node.encryption_key
 
 
-def open_path(
+def open_path_secret(
     suite: MemberSuite,
     draft: Draft,
     committer: int,
@@ -90,18 +87,22 @@ def open_path(
     keys: Mapping[int, KeyPair],
     new: Sequence[int],
     context: GroupContext,
-) -> tuple[dict[int, KeyPair], bytes]:
-    """Return the key pairs that a path brings a member, and the commit secret (§7.5)."""
+) -> tuple[int, bytes]:
+    """Return the first node of a path that a member shares with the committer, and its path secret (§7.5)."""
     for node, (index, copath) in zip(path.nodes, draft.filtered_direct_path(committer), strict=True):
         if not tree_math.is_below(leaf_index, copath):
             continue
-        receivers = [place for place in draft.resolution(copath) if place // 2 not in new or place % 2]
-        for place, ciphertext in zip(receivers, node.encrypted_path_secret, strict=True):
+        for place, ciphertext in zip(_receivers(draft, copath, new), node.encrypted_path_secret, strict=True):
             if place in keys:
                 private = keys[place].private
-                secret = suite.decrypt_with_label(private, "UpdatePathNode", context.encode(), ciphertext)
-                return climb(suite, draft, committer, index, secret)
+                return index, suite.decrypt_with_label(private, "UpdatePathNode", context.encode(), ciphertext)
     raise NotForThisMember("the path has no secret for this member")
+
+
+def _receivers(draft: Draft, copath: int, new: Sequence[int]) -> list[int]:
+    """Return the nodes that a path secret is encrypted to: the copath's resolution without leaves just added."""
+    added = {2 * leaf_index for leaf_index in new}
+    return [node for node in draft.resolution(copath) if node not in added]
 
 
 def climb(

@@ -27,11 +27,12 @@ from chalicelib.client.mls_framing import (
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
 from chalicelib.client.mls_key_schedule import EpochSecrets, psk_secret, welcome_key_and_nonce
 from chalicelib.client.mls_member import Member
+from chalicelib.client.mls_path import climb, open_path_secret, public_key_at
 from chalicelib.client.mls_secret_tree import SecretTree
 from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls import framing, tree_math
-from chalicelib.protocol.mls.commit import Commit, HPKECiphertext
+from chalicelib.protocol.mls.commit import Commit, HPKECiphertext, UpdatePath
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import (
     AuthenticatedContent,
@@ -46,7 +47,7 @@ from chalicelib.protocol.mls.framing import (
 )
 from chalicelib.protocol.mls.group_info import GroupContext, GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
-from chalicelib.protocol.mls.plain_tree import decode_tree, encode_tree
+from chalicelib.protocol.mls.plain_tree import PlainTree, decode_tree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import (
     PROPOSALS,
@@ -297,6 +298,56 @@ def check_secret_tree(vector: Vector) -> None:
                 equal(key.nonce, generation[f"{kind}_nonce"])
 
 
+def check_treekem(vector: Vector) -> None:
+    """Merge update paths into a tree, and decrypt their path secrets for every leaf whose keys are given."""
+    suite = member_suite(vector["cipher_suite"])
+    tree = decode_tree(suite.suite, POLICY, unhex(vector["ratchet_tree"]))
+    members = {}
+    for private in vector["leaves_private"]:
+        draft, leaf_index = Draft(tree), private["index"]
+        leaf = draft.leaf(leaf_index)
+        assert leaf is not None
+        equal(suite.suite.signatures.public_key(unhex(private["signature_priv"])), leaf.signature_key.hex())
+        keys = {2 * leaf_index: KeyPair(unhex(private["encryption_priv"]), leaf.encryption_key)}
+        for known in private["path_secrets"]:
+            pair = suite.derive_key_pair(suite.derive_secret(unhex(known["path_secret"]), "node"))
+            equal(pair.public, public_key_at(draft, known["node"]).hex())
+            keys[known["node"]] = pair
+        members[leaf_index] = keys
+    for update in vector["update_paths"]:
+        _check_update_path(vector, update, tree, members)
+
+
+def _check_update_path(vector: Vector, update: Vector, tree: PlainTree, members: dict[int, dict[int, KeyPair]]) -> None:
+    suite, sender = member_suite(vector["cipher_suite"]), update["sender"]
+    path = decode(UpdatePath.read, unhex(update["update_path"]))
+    path.leaf_node.verify_signature(suite.suite, unhex(vector["group_id"]), sender)
+    draft = Draft(tree)
+    draft.put(2 * sender, path.leaf_node)
+    equal(draft.merge_keys(sender, [node.encryption_key for node in path.nodes]), _hex(path.leaf_node.parent_hash))
+    equal(draft.tree_hash, update["tree_hash_after"])
+    context = GroupContext(
+        1,
+        vector["cipher_suite"],
+        unhex(vector["group_id"]),
+        vector["epoch"],
+        draft.tree_hash,
+        unhex(vector["confirmed_transcript_hash"]),
+        (),
+    )
+    for leaf_index, expected in enumerate(update["path_secrets"]):
+        if expected is None or leaf_index not in members:
+            continue
+        keys = members[leaf_index]
+        start, secret = open_path_secret(suite, draft, sender, path, leaf_index, keys, (), context)
+        equal(secret, expected)
+        equal(climb(suite, draft, sender, start, secret)[1], update["commit_secret"])
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
 def check_message_protection(vector: Vector) -> None:
     """Open given messages, and protect and open again, in public and in private."""
     suite = member_suite(vector["cipher_suite"])
@@ -426,6 +477,7 @@ FORMATS: dict[str, tuple[frozenset[str], Callable[[Vector], None]]] = {
     "key-schedule": (frozenset({"initial_init_secret", "epochs"}), check_key_schedule),
     "psk_secret": (frozenset({"psks", "psk_secret"}), check_psk_secret),
     "secret-tree": (frozenset({"sender_data", "encryption_secret", "leaves"}), check_secret_tree),
+    "treekem": (frozenset({"leaves_private", "update_paths"}), check_treekem),
     "message-protection": (frozenset({"proposal_priv", "commit_pub"}), check_message_protection),
     "welcome": (frozenset({"init_priv", "welcome", "signer_pub"}), check_welcome),
     "passive-client": (

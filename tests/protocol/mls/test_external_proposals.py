@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 
 from chalicelib.client.mls_member import Member
 from chalicelib.protocol.crypto import cipher_suite
@@ -12,9 +13,10 @@ from chalicelib.protocol.mls.extensions import (
     external_senders_extension,
 )
 from chalicelib.protocol.mls.external_proposals import propose_externally, sender_index
+from chalicelib.protocol.mls.framing import decode_message
 from chalicelib.protocol.mls.proposals import Remove
 from chalicelib.protocol.mls.public_group import StagedCommit, StagedProposal
-from tests.protocol.mls.clients import GROUP_ID, Agentvault, Own, ratchet_tree
+from tests.protocol.mls.clients import GROUP_ID, Own, Rine, ratchet_tree
 from tests.protocol.mls.story import NOW, Story, refused
 
 SUITE = cipher_suite(1)
@@ -46,26 +48,29 @@ def test_the_key_of_another_signs_nothing_for_the_service() -> None:
         story.stage(propose_externally(SUITE, bytes(32), 0, story.group.context, Remove(1)))
 
 
-def test_a_real_client_commits_what_the_service_proposes() -> None:
+def test_a_real_client_commits_what_the_service_proposes(tmp_path: Path) -> None:
     source, now = random.Random(7), int(time.time())
     owner = Own(b"owner", source, now)
     offered = owner.identity.key_package(source.randbytes, now)
     senders = (external_senders_extension((SERVICE,)),)
     owner.member = Member.create(offered, GROUP_ID, source.randbytes, senders)
-    clients = [Agentvault(b"first"), Agentvault(b"second")]
-    sent = owner.add([client.key_package() for client in clients], b"")
+    clients = [Rine(tmp_path / str(number), source.randbytes(32)) for number in range(3)]
+    sent = owner.add([client.key_package() for client in clients[:2]], b"")
     group = owner.member.group
-    for client in clients:
+    for client in clients[:2]:
         client.join(sent.welcomes, ratchet_tree(group))
     message = propose_externally(SUITE, KEY, 0, group.context, Remove(2))
     group = group.merge(group.stage(message, now))
-    for client in (owner, *clients):
-        client.receive(message.encode())
-    committed = clients[0].commit_pending()
+    for listening in (owner, *clients[:2]):
+        listening.receive(message.encode())
+    # It commits what it has heard of along with what it is asked to.
+    committed = clients[0].add([clients[2].key_package()], b"")
+    staged = group.stage(decode_message(committed.commit), now)
+    assert isinstance(staged, StagedCommit)
+    assert staged.removed == (2,)
     owner.receive(committed.commit)
-    assert owner.member.group.tree.summary(owner.member.group.tree.leaf_capacity - 1).leaves == 2
-    assert clients[0].exported() == owner.exported()
-    assert owner.member.epoch == group.epoch + 1
+    clients[2].join(committed.welcomes, b"")
+    assert owner.tree_hash() == clients[0].tree_hash() == clients[2].tree_hash() == staged.context.tree_hash
 
 
 def test_what_the_service_proposes_stands_in_the_staged_commit() -> None:
