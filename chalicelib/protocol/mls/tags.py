@@ -2,7 +2,7 @@
 
 Keys must be unique among all nodes of a tree and clients among its leaves. For each such value the group keeps a tag,
 eight bytes of a hash that a salt makes the group's own, and the node where the value stands. Tags lie sorted in
-segments of at most 4,096; a directory in the group's root says where each segment starts.
+segments of at most 2,048; a directory in the group's root says where each segment starts.
 
 A commit changes tags all over the place. So changes first gather in one delta; a segment for which many are pending is
 rewritten, at most four of them per commit, and split if it has grown too large.
@@ -26,8 +26,8 @@ from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.tls import Reader, opaque
 
 TAG_SIZE, ENTRY_SIZE, CHANGE_SIZE = 8, 12, 13
-SEGMENT_ENTRIES = 4_096
-SPLIT_TO = 3_500
+SEGMENT_ENTRIES = 2_048
+SPLIT_TO = 1_750
 """The average number of entries at which a segment built in one go is filled."""
 PENDING = 64
 REWRITES = 4
