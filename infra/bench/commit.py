@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls import tree_math
-from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
+from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.mls.commit import Commit, HPKECiphertext, UpdatePath, UpdatePathNode
 from chalicelib.protocol.mls.draft import Draft
@@ -140,7 +140,7 @@ class Crowd:
         draft = Draft(plain)
         context = GroupContext(MLS10, SUITE.number, GROUP_ID, 1, draft.tree_hash, self.random.randbytes(32), ())
         support = Support.of(leaf for _, leaf in draft.all_leaves())
-        tree = ChunkedTree.build(plain, self.random.randbytes(16), 1, Session(store, bytes(8)))
+        tree = ChunkedTree.build(plain, self.random.randbytes(16), 1, Attempt(store, bytes(8)))
         store.update(tree.written)
         return PublicGroup(context, self.random.randbytes(32), self.random.randbytes(32), tree, support)
 
@@ -180,7 +180,7 @@ def accept(root: bytes, store: Store, message: bytes, attempt: bytes) -> tuple[b
     """Do all that one commit takes, and return the next root, its tree, and the time of each part."""
     parts: dict[str, float] = {}
     commit = timed(parts, "decode the message", lambda: decode_message(message))
-    group = timed(parts, "open the root", lambda: decode_root(root, Policy(), Session(store, attempt)))
+    group = timed(parts, "open the root", lambda: decode_root(root, Policy(), Attempt(store, attempt)))
     body = commit.body
     if not isinstance(body, PublicMessage):
         raise TypeError("the benchmark makes public messages")
@@ -230,7 +230,7 @@ def measure(members: int, rounds: int) -> Measured:
     for number in range(rounds + 5):
         attempt = b"%08d" % number
         leaf_index = crowd.random.randrange(members)
-        message = crowd.commit(decode_root(root, Policy(), Session(store, attempt)), leaf_index)
+        message = crowd.commit(decode_root(root, Policy(), Attempt(store, attempt)), leaf_index)
         unit = verification()
         store.objects = store.size = store.calls = 0
         before = root

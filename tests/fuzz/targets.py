@@ -13,7 +13,7 @@ from typing import Any
 from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls.app_data import read_dictionary
-from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
+from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.commit import Commit
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import EXTERNAL_SENDERS, Certificate, Extension, external_senders
@@ -81,7 +81,7 @@ def _directory(data: bytes) -> None:
 def _root(data: bytes) -> None:
     """Decode a stored root. Our own writing is no one else's: it need not be the only encoding."""
     try:
-        group = decode_root(data, Policy(), Session(MemoryChunks(), bytes(8)))
+        group = decode_root(data, Policy(), Attempt(MemoryChunks(), bytes(8)))
     except Refusal:
         return
     encode_root(group)
@@ -155,7 +155,7 @@ def seeds() -> dict[str, list[bytes]]:
     commit = told.pending("bob").commit.body.content.content  # type: ignore[union-attr]
     adding = told.pending("bob", *told.adding("grace")).commit.body.content  # type: ignore[union-attr]
     outside = told.external("grace").commit.body.content  # type: ignore[union-attr]
-    tree = ChunkedTree.build(told.group.tree, b"salt", 1, Session(MemoryChunks(), bytes(8)))
+    tree = ChunkedTree.build(told.group.tree, b"salt", 1, Attempt(MemoryChunks(), bytes(8)))
     stored = dataclasses.replace(told.group, tree=tree)
     return {
         "ratchet_tree": [encode_tree(told.group.tree)],

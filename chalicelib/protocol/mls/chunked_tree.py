@@ -32,11 +32,11 @@ from chalicelib.protocol.tls import Reader, decode, uint64
 
 
 @dataclasses.dataclass(frozen=True)
-class Session:
-    """One request's view of the store: where chunks are, and how its own writes are named."""
+class Attempt:
+    """One request's try at a change: where chunks are read from, and the eight bytes that name what it writes."""
 
     store: ChunkStore
-    attempt: bytes
+    name: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +53,17 @@ class ChunkedTree:
     epoch: int
     top: Chunk
     tags: Tags
-    session: Session
+    attempt: Attempt
     written: Mapping[Ref, bytes] = dataclasses.field(default_factory=dict)
     chunks: dict[Place, Chunk | None] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     nodes: dict[int, Node | None] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def build(cls, tree: Tree, salt: bytes, epoch: int, session: Session) -> Self:
+    def build(cls, tree: Tree, salt: bytes, epoch: int, attempt: Attempt) -> Self:
         """Cut a tree into chunks; the whole of it is written."""
-        tags, written = Tags.build(salt, _all_values(tree), session.attempt)
+        tags, written = Tags.build(salt, _all_values(tree), attempt.name)
         blank = Chunk.blank(tree.suite.hash_size)
-        empty = cls(tree.suite, tree.policy, 1, epoch - 1, blank, tags, session)
+        empty = cls(tree.suite, tree.policy, 1, epoch - 1, blank, tags, attempt)
         nodes = {index: tree.node(index) for index in range(2 * tree.leaf_capacity - 1)}
         summaries = {index: tree.summary(index) for index in nodes}
         top, chunks = empty._rewrite(tree.leaf_capacity, nodes, summaries)
@@ -91,7 +91,7 @@ class ChunkedTree:
             chunk = None
             if content:
                 ref = Ref(content[:REF_SIZE])
-                chunk = Chunk(load(self.session.store, [ref])[ref], self.suite.hash_size)
+                chunk = Chunk(load(self.attempt.store, [ref])[ref], self.suite.hash_size)
             self.chunks[place] = chunk
         return self.chunks[place]
 
@@ -114,7 +114,7 @@ class ChunkedTree:
 
     def positions(self, kind: Kind, value: bytes) -> Iterable[int]:
         """Return all nodes that hold the value, and perhaps others; none beyond the tree."""
-        found = self.tags.positions(self.session.store, kind, value)
+        found = self.tags.positions(self.attempt.store, kind, value)
         return [node for node in found if node < 2 * self.leaf_capacity - 1]
 
     def prefetch(self, leaves: Iterable[int], wanted: Iterable[tuple[Kind, bytes]]) -> None:
@@ -127,7 +127,7 @@ class ChunkedTree:
                 content = b"" if above is None else above.entry(place.position_above)
                 if content:
                     refs[Ref(content[:REF_SIZE])] = place
-            loaded = load(self.session.store, list(refs)) if refs else {}
+            loaded = load(self.attempt.store, list(refs)) if refs else {}
             for ref, place_or_tags in refs.items():
                 if place_or_tags is None:
                     self.tags.loaded[ref] = loaded[ref]
@@ -138,7 +138,7 @@ class ChunkedTree:
     def changed(self, draft: Draft) -> Self:
         """Return the tree as the draft over it has it, with the objects to be written for it."""
         changes = self._tag_changes(draft)
-        tags, segments = self.tags.changed(self.session.store, changes, self.session.attempt)
+        tags, segments = self.tags.changed(self.attempt.store, changes, self.attempt.name)
         summaries = draft.changed_summaries()
         root = draft.root
         top, chunks = self._rewrite(draft.leaf_capacity, draft.nodes, {**summaries, root: draft.summary(root)})
@@ -190,7 +190,7 @@ class ChunkedTree:
                 known = self.summary(place.root)
             content = b""
             if known.leaves:
-                ref = reference(self.session.attempt, chunk.content)
+                ref = reference(self.attempt.name, chunk.content)
                 written[ref] = chunk.content
                 content = ref + uint64(self.epoch + 1)
             entries.setdefault(place.above, {})[place.position_above] = (content, known)

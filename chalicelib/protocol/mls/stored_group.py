@@ -10,7 +10,7 @@ from typing import Self
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.crypto import cipher_suite
-from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
+from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.chunks import Chunk, Ref
 from chalicelib.protocol.mls.commit import Commit
 from chalicelib.protocol.mls.draft import Draft
@@ -78,12 +78,12 @@ def encode_root(group: PublicGroup) -> bytes:
     )
 
 
-def decode_root(root: bytes, policy: Policy, session: Session) -> PublicGroup:
+def decode_root(root: bytes, policy: Policy, attempt: Attempt) -> PublicGroup:
     """Return the group of a root; its chunks are loaded when they are asked for."""
-    return decode(lambda reader: _read_root(reader, policy, session), root)
+    return decode(lambda reader: _read_root(reader, policy, attempt), root)
 
 
-def _read_root(reader: Reader, policy: Policy, session: Session) -> PublicGroup:
+def _read_root(reader: Reader, policy: Policy, attempt: Attempt) -> PublicGroup:
     if reader.uint8() != VERSION:
         raise DecodeError("a stored group has another version than this program writes")
     context = GroupContext.read(reader)
@@ -99,7 +99,7 @@ def _read_root(reader: Reader, policy: Policy, session: Session) -> PublicGroup:
         (read_directory(reader), read_directory(reader)),
         Ref(reader.opaque()),
     )
-    tree = ChunkedTree(suite, policy, leaf_capacity, context.epoch, top, tags, session)
+    tree = ChunkedTree(suite, policy, leaf_capacity, context.epoch, top, tags, attempt)
     proposals = {found.queued.reference or b"": found.queued for found in waiting}
     return PublicGroup(context, interim_transcript_hash, confirmation_tag, tree, support, proposals, reinit)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.protocol.mls.chunked_tree import Session
+from chalicelib.protocol.mls.chunked_tree import Attempt
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root
 from chalicelib.protocol.mls.tree_rules import check_tree
@@ -25,7 +25,7 @@ def test_commits_follow_one_another() -> None:
     root = encode_root(crowd.group(store, warm=True))
     for number in range(4):
         attempt = b"%08d" % number
-        group = decode_root(root, Policy(), Session(store, attempt))
+        group = decode_root(root, Policy(), Attempt(store, attempt))
         assert group.epoch == number + 1
         message = crowd.commit(group, 7 * number)
         root, tree, parts = accept(root, store, message, attempt)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.protocol.crypto import cipher_suite
-from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
+from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.chunks import Chunk, Place, Ref, locate, locate_summary, reference, top_tier
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import MLSMessage
@@ -51,7 +51,7 @@ class Twins:
             nodes[index] = self.leaf()
         self.plain = PlainTree.build(SUITE, POLICY, nodes)
         self.chunks = MemoryChunks()
-        built = ChunkedTree.build(self.plain, b"salt", 0, Session(self.chunks, bytes(8)))
+        built = ChunkedTree.build(self.plain, b"salt", 0, Attempt(self.chunks, bytes(8)))
         self.chunks.store(built.written)
         self.chunked = self.reopened(built)
 
@@ -98,8 +98,8 @@ class Twins:
     def reopened(self, tree: ChunkedTree) -> ChunkedTree:
         """Return a tree that remembers nothing it has read, as the next request has it."""
         tags = dataclasses.replace(tree.tags, loaded={})
-        session = Session(self.chunks, self.random.randbytes(8))
-        return dataclasses.replace(tree, tags=tags, session=session, chunks={}, nodes={}, written={})
+        attempt = Attempt(self.chunks, self.random.randbytes(8))
+        return dataclasses.replace(tree, tags=tags, attempt=attempt, chunks={}, nodes={}, written={})
 
     def compare(self) -> None:
         """Assert that both trees answer every question alike."""
@@ -243,7 +243,7 @@ def test_a_chunk_is_what_its_changes_made_it(entries: dict[int, tuple[bytes, int
 
 def stored(story: Story, chunks: MemoryChunks) -> bytes:
     """Return the root of a story's group, its tree cut into chunks."""
-    tree = ChunkedTree.build(story.group.tree, b"salt", story.group.epoch, Session(chunks, bytes(8)))
+    tree = ChunkedTree.build(story.group.tree, b"salt", story.group.epoch, Attempt(chunks, bytes(8)))
     chunks.store(tree.written)
     return encode_root(dataclasses.replace(story.group, tree=tree))
 
@@ -258,7 +258,7 @@ def test_a_stored_group_follows_a_story_as_the_plain_one_does() -> None:
 
     def follow(message: MLSMessage) -> None:
         nonlocal root
-        group = decode_root(root, story.policy, Session(chunks, next(names)))
+        group = decode_root(root, story.policy, Attempt(chunks, next(names)))
         prefetch(group, content_of(message))
         loads = chunks.loads
         after = group.merge(group.stage(message, NOW))
@@ -268,7 +268,7 @@ def test_a_stored_group_follows_a_story_as_the_plain_one_does() -> None:
         root = encode_root(after)
 
     def same() -> None:
-        group: PublicGroup = decode_root(root, story.policy, Session(chunks, next(names)))
+        group: PublicGroup = decode_root(root, story.policy, Attempt(chunks, next(names)))
         assert group.context == story.group.context
         assert group.interim_transcript_hash == story.group.interim_transcript_hash
         assert group.support == story.group.support

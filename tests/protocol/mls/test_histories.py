@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.protocol.mls.chunked_tree import ChunkedTree, Session
+from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.framing import PublicMessage, decode_message
 from chalicelib.protocol.mls.group_info import GroupInfo
-from chalicelib.protocol.mls.group_info_rules import create_group
+from chalicelib.protocol.mls.group_info_rules import create_group, verify_staged_group_info
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.public_group import StagedCommit
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root, prefetch
+from chalicelib.protocol.mls.welcome import Welcome
+from chalicelib.protocol.mls.welcome_rules import check_welcomes
 from tests.protocol.mls.clients import Agentvault, Client, Own, Rine, Sent, ratchet_tree
 from tests.protocol.mls.story import refused
 from tests.protocol.mls.test_chunked_tree import MemoryChunks
@@ -46,7 +48,7 @@ class History:
         second.join(sent.welcomes, ratchet_tree(self.group))
         self.members: dict[int, Client] = {0: first, 1: second}
         self.chunks = MemoryChunks()
-        tree = ChunkedTree.build(self.group.tree, b"salt", 1, Session(self.chunks, bytes(8)))
+        tree = ChunkedTree.build(self.group.tree, b"salt", 1, Attempt(self.chunks, bytes(8)))
         self.chunks.store(tree.written)
         self.group = dataclasses.replace(self.group, tree=tree)
 
@@ -78,7 +80,7 @@ class History:
     def accept(self, message: bytes) -> StagedCommit | None:
         """Judge and merge a message on the stored group, as a request of its own."""
         root = encode_root(self.group)
-        group = decode_root(root, Policy(), Session(self.chunks, self.random.randbytes(8)))
+        group = decode_root(root, Policy(), Attempt(self.chunks, self.random.randbytes(8)))
         decoded = decode_message(message)
         assert isinstance(decoded.body, PublicMessage)
         prefetch(group, decoded.body.content)
@@ -103,6 +105,13 @@ class History:
         """Let everyone follow a commit, and those it adds join; one may be late."""
         staged = self.accept(sent.commit)
         assert staged is not None
+        welcomes = [decode_message(welcome).body for welcome in sent.welcomes]
+        check_welcomes([welcome for welcome in welcomes if isinstance(welcome, Welcome)], staged)
+        if isinstance(committer, Rine | Own):
+            # Both put the tree into their GroupInfo, so it is compared with the service's own.
+            info = decode_message(committer.group_info()).body
+            assert isinstance(info, GroupInfo)
+            verify_staged_group_info(info, staged)
         for leaf_index in staged.removed:
             del self.members[leaf_index]
         for client in self.members.values():
