@@ -1,5 +1,7 @@
 """Real clients behind one face: rine-mls, agentvault-mls-rs-uniffi, and beside them our own member.
 
+A third package, rfc9420, cannot follow a group but reads its tree: an opinion that shares no code with the others.
+
 Each joins, commits what it can, receives what others commit, and says what it holds for the group's state. What a
 client cannot do, it leaves out of `tasks`; the history then asks another.
 """
@@ -12,6 +14,8 @@ from typing import Any
 
 import mls_rs_uniffi
 import rine_mls
+from rfc9420 import DefaultCryptoProvider
+from rfc9420.protocol.tree.ratchet_tree import RatchetTree
 
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
 from chalicelib.client.mls_member import Member
@@ -318,6 +322,15 @@ def _add(encoded: bytes) -> Add:
     key_package = decode_message(encoded).body
     assert isinstance(key_package, KeyPackage)
     return Add(key_package)
+
+
+def third_opinion(tree: bytes) -> bytes:
+    """Return the hash of an encoded tree, and check its parent hashes, by an implementation in pure Python."""
+    read = RatchetTree(DefaultCryptoProvider())
+    read.load_full_tree_from_welcome_bytes(tree)
+    read.verify_parent_hash_chains()
+    tree_hash: bytes = read.calculate_tree_hash()
+    return tree_hash
 
 
 def ratchet_tree(group: Any) -> bytes:

@@ -22,7 +22,7 @@ from chalicelib.protocol.mls.public_group import StagedCommit
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root, prefetch
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.mls.welcome_rules import check_welcomes
-from tests.protocol.mls.clients import Agentvault, Client, Own, Rine, Sent, ratchet_tree
+from tests.protocol.mls.clients import Agentvault, Client, Own, Rine, Sent, ratchet_tree, third_opinion
 from tests.protocol.mls.story import refused
 from tests.protocol.mls.test_chunked_tree import MemoryChunks
 
@@ -242,6 +242,8 @@ def test_real_clients_and_the_delivery_service_agree_on_long_histories(tmp_path:
         history.step(growing=epoch < 35 and len(history.members) < 24)
         if epoch % 3 == 0:
             history.talk()
+        if epoch % 5 == 0:
+            assert third_opinion(ratchet_tree(history.group)) == history.group.context.tree_hash
     assert {
         "Rine add",
         "Rine remove",
