@@ -6,6 +6,7 @@ thing; none is called while a module is imported, but for names.
 
 import functools
 import os
+import threading
 import time
 
 import msgspec
@@ -226,7 +227,7 @@ def snapshots() -> AwsSnapshots:
 @functools.cache
 def queries() -> Queries:
     """Finding mappings."""
-    limits = QueryLimits(buckets(), keyring(), alarms())
+    limits = QueryLimits(buckets(), keyring(), alarms(), threading.Lock())
     peer_limits = PeerQueryLimits(buckets(), alarms())
     return Queries(snapshots(), store(), access(), consultation(), limits, peer_limits, clock())
 
@@ -273,7 +274,7 @@ def delivery() -> Delivery:
 @functools.cache
 def claim_receiver() -> ClaimReceiver:
     """Following other GPs' choices."""
-    return ClaimReceiver(store(), hints(), alarms(), clock(), entropy, config().gp)
+    return ClaimReceiver(store(), buckets(), hints(), alarms(), clock(), entropy, config().gp)
 
 
 @functools.cache

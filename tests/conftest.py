@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""What a whole run of the tests is told on the command line, and what every test may ask for."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CAMPAIGN = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let long campaigns be asked for; their default is short."""
-    parser.addoption("--campaign", type=int, default=1, metavar="N", help="run random campaigns N times as long")
+    parser.addoption(
+        "--campaign",
+        type=int,
+        default=CAMPAIGN,
+        metavar="N",
+        help="let the federation live through N random histories (default: 15), and other campaigns N/15 times as long",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "campaign_seed" in metafunc.fixturenames:
+        metafunc.parametrize("campaign_seed", range(metafunc.config.getoption("--campaign")))
 
 
 @pytest.fixture(scope="session")
 def campaign(request: pytest.FixtureRequest) -> int:
-    """Return how many times longer than by default a random campaign runs."""
+    """Return how many times longer than by default a campaign runs that is no life of the federation."""
     length: int = request.config.getoption("--campaign")
-    return length
+    return max(1, length // CAMPAIGN)
 
 
 @pytest.fixture(scope="session")

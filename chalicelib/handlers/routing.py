@@ -28,7 +28,7 @@ from aws_lambda_powertools import Logger
 from chalice import Blueprint, Chalice, Response
 
 from chalicelib import errors, wiring
-from chalicelib.handlers import problems
+from chalicelib.handlers import bodies, problems
 from chalicelib.protocol.glados.client_api import Body
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.access import Presented
@@ -247,7 +247,9 @@ def _serve(route: Route, view: View, request: Any, parameters: dict[str, str], r
         thumbprint=thumbprint,
         idempotency_key=_idempotency_key(route, request.headers),
         caller=caller,
-        decoded=None if route.takes is None else decode(raw_body, request.headers, route.takes),
+        decoded=None
+        if route.takes is None
+        else bodies.decode(raw_body, request.headers.get("content-type"), route.takes),
     )
     if call.idempotency_key is None or not isinstance(caller, Account):
         return _encode(route, view(call), request_id)
@@ -302,26 +304,6 @@ def _authenticate(route: Route, headers: Any, thumbprint: str | None) -> Account
     if route.scope is None:
         raise AssertionError("a route for accounts names its scope")
     return access.caller(token.strip(), thumbprint, route.scope)
-
-
-def decode(raw_body: bytes, headers: Any, as_type: type[CallBody]) -> CallBody:
-    """Turn a JSON body into its type: 415 for another media type, 400 for no JSON object, 422 for a wrong value."""
-    media = (headers.get("content-type") or "application/json").split(";")[0].strip().lower()
-    if media != "application/json":
-        raise errors.UnsupportedMediaType("this route takes application/json")
-    if not raw_body and not as_type.__struct_fields__:
-        return as_type()
-    try:
-        plain = msgspec.json.decode(raw_body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise errors.MalformedBody("the body is not JSON") from error
-    if not isinstance(plain, dict):
-        raise errors.MalformedBody("the body is not a JSON object")
-    try:
-        return msgspec.convert(plain, as_type)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$.")
-        raise errors.InvalidValue(reason, place.rstrip("`") or None) from error
 
 
 def _idempotency_key(route: Route, headers: Any) -> str | None:

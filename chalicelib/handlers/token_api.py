@@ -1,7 +1,6 @@
 """`POST /oauth2/token` (RFC 6749 §4.4, RFC 8705): the only route that speaks OAuth's form of errors."""
 
 import base64
-import binascii
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus
 
@@ -52,7 +51,7 @@ def _credentials(header: str) -> tuple[str, str]:
         if scheme.lower() != "basic":
             raise TokenRefused("invalid_client", "the client identifies itself with HTTP Basic")
         client_id, colon, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # Of base64, of UTF-8, and of a header that is not ASCII.
         raise TokenRefused("invalid_client", "the client identifies itself with HTTP Basic") from error
     if not colon:
         raise TokenRefused("invalid_client", "the client identifies itself with HTTP Basic")

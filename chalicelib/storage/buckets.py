@@ -2,11 +2,15 @@
 
 A bucket is stored as millionths of tokens and the moment they were counted at. It fills by the clock of whoever
 takes, and time that runs backwards fills nothing. The sketch of what was seen belongs to one day (UTC).
+
+A container remembers each row as it last left it and writes on the condition that it still is so. Where another
+container has changed it since, the refusal brings the row along. So a bucket is read once, not each time.
 """
 
+import dataclasses
 import math
+import threading
 
-import urllib3.exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.protocol.glados import sketch as sketches
@@ -17,7 +21,18 @@ from chalicelib.storage.items import gone_at
 
 TABLE = "bucket"
 ATTEMPTS = 10
+CROWDED = 50  # Milliseconds until a bucket that many take from is worth another try.
+MOST_REMEMBERED = 4_096
 _MICRO = 1_000_000
+
+
+@dataclasses.dataclass(slots=True)
+class _Remembered:
+    """A bucket's row, or None where there was none, once it is `read`; threads take their turns under `lock`."""
+
+    row: Item | None = None
+    read: bool = False
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
 
 class AwsBuckets:
@@ -25,27 +40,37 @@ class AwsBuckets:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._remembered: dict[tuple[str, str], _Remembered] = {}
 
     def take(
         self, owner: str, kind: str, want: int, rate: float, burst: int, now: int, sketch: bytes = b""
     ) -> tuple[int, int, bytes]:
         """Debit up to `want` tokens; return them, the wait for the next one, and the day's sketch."""
         try:
-            for attempt in range(ATTEMPTS):
-                taken = self._try(owner, kind, want, rate, burst, now, sketch)
-                if taken is not None:
-                    return taken
-                self.database.sleep(FIRST_DELAY * min(2**attempt, 8) * self.database.jitter())
-        except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError, TimeoutError) as error:
+            known = self._known(owner, kind)
+            with known.lock:
+                for attempt in range(ATTEMPTS):
+                    taken = self._try(known, owner, kind, want, rate, burst, now, sketch)
+                    if taken is not None:
+                        return taken
+                    self.database.sleep(FIRST_DELAY * min(2**attempt, 8) * self.database.jitter())
+        except (ClientError, BotoCoreError, TimeoutError) as error:
             raise Unreachable("the limiter cannot be asked") from error
-        raise Unreachable("too many take from one bucket at once")
+        return 0, CROWDED, sketch  # Many take at once: whoever comes too late waits, and none is let through.
+
+    def _known(self, owner: str, kind: str) -> _Remembered:
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered = {}
+        return self._remembered.setdefault((owner, kind), _Remembered())
 
     def _try(
-        self, owner: str, kind: str, want: int, rate: float, burst: int, now: int, sketch: bytes
+        self, known: _Remembered, owner: str, kind: str, want: int, rate: float, burst: int, now: int, sketch: bytes
     ) -> tuple[int, int, bytes] | None:
         """Take once, or return None if another was quicker."""
         key: Item = {"owner": owner, "kind": kind}
-        row = self.database.get(TABLE, key)
+        if not known.read:
+            known.row, known.read = self.database.get(TABLE, key), True
+        row = known.row
         tokens, at, seen, version = burst * _MICRO, now, b"", 0
         if row is not None:
             version = number(row, "v")
@@ -59,6 +84,8 @@ class AwsBuckets:
         left = tokens - taken * _MICRO
         merged = sketches.merge(seen, sketch) if seen or sketch else b""
         wait = 0 if left >= _MICRO else math.ceil((_MICRO - left) * SECOND / (rate * _MICRO)) if rate > 0 else DAY
+        if row is not None and not taken and merged == seen:
+            return 0, wait, merged  # An empty bucket is not written again for each that finds it empty.
         changed: Item = {
             **key,
             "v": version + 1,
@@ -71,8 +98,10 @@ class AwsBuckets:
         condition = "attribute_not_exists(#v)" if row is None else "#v = :before"
         try:
             self.database.write(Put(TABLE, changed, condition, {} if row is None else {"before": version}))
-        except ConditionFailed:
+        except ConditionFailed as failed:
+            known.row = failed.row
             return None
+        known.row = changed
         return taken, wait, merged
 
     def give_back(self, owner: str, kind: str, tokens: int, burst: int) -> None:

@@ -1,8 +1,8 @@
 """DynamoDB as this provider uses it: typed writes, consistent reads, transactions whose failures can be named.
 
-A thin layer over botocore's low-level client. Values are plain Python; an expression names attributes as
-`#name` and values as `:name`, and the layer tells DynamoDB which is which, so reserved words need no thought.
-Every item carries the version of its schema.
+A thin layer over the calls themselves (`signed_call`) and, for queries and scans, over botocore's client. Values
+are plain Python; an expression names attributes as `#name` and values as `:name`, and the layer tells DynamoDB
+which is which, so reserved words need no thought. Every item carries the version of its schema.
 
 What is sent again, and when: a read, and a transaction under its token, after anything that may pass; a single
 conditional write only when DynamoDB says that it did not happen. Sent again blindly it could fail on its own
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
-import urllib3.exceptions
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from chalicelib.storage import clients
@@ -124,7 +123,12 @@ class _Batch(msgspec.Struct, frozen=True):
     UnprocessedKeys: dict[str, Any]
 
 
+class _Written(msgspec.Struct, frozen=True):
+    Attributes: dict[str, Attribute] | None = None
+
+
 _batch = msgspec.json.Decoder(_Batch)
+_written = msgspec.json.Decoder(_Written)
 
 
 class Database:
@@ -169,13 +173,11 @@ class Database:
 
     def _collect(self, asked: dict[str, Any]) -> Iterator[tuple[str, Item]]:
         """Read until no key is left unprocessed, or the attempts are used up."""
-        call = self._signed_call = self._signed_call or SignedCall()
         for attempt in range(ATTEMPTS):
-            body = msgspec.json.encode({"RequestItems": asked})
-            answer = _batch.decode(self._repeat(functools.partial(call.send, body), safe=True))
+            answer = _batch.decode(self._send("BatchGetItem", {"RequestItems": asked}, safe=True))
             for name, items in answer.Responses.items():
                 for item in items:
-                    yield name, {part: _from_attribute(value) for part, value in item.items()}
+                    yield name, _from_attributes(item)
             asked = answer.UnprocessedKeys
             if not asked:
                 return
@@ -197,17 +199,16 @@ class Database:
         request["ReturnValues"] = returns
         if operation.condition:
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-        method = {Put: "put_item", Update: "update_item", Delete: "delete_item"}[type(operation)]
-        call = getattr(clients.client("dynamodb"), method)
+        name = {Put: "PutItem", Update: "UpdateItem", Delete: "DeleteItem"}[type(operation)]
         try:
-            answer = self._repeat(functools.partial(call, **request), safe=repeatable)
+            answer = self._send(name, request, safe=repeatable)
         except ClientError as error:
             if _code(error) != "ConditionalCheckFailedException":
                 raise
-            row: dict[str, dict[str, Any]] = dict(error.response).get("Item", {})  # type: ignore[assignment]
-            raise ConditionFailed(from_wire(row) if row else None) from error
-        changed = answer.get("Attributes")
-        return from_wire(changed) if changed else None
+            row = msgspec.convert(dict(error.response).get("Item"), dict[str, Attribute] | None)
+            raise ConditionFailed(_from_attributes(row) if row else None) from error
+        changed = _written.decode(answer).Attributes
+        return _from_attributes(changed) if changed else None
 
     def transact(self, operations: Sequence[Operation]) -> None:
         """Do all operations or none; raise `Cancelled` with those whose condition failed.
@@ -218,10 +219,9 @@ class Database:
             raise ValueError(f"a transaction of {len(operations)} items; DynamoDB takes {MOST_IN_TRANSACTION}")
         kinds = {Put: "Put", Update: "Update", Delete: "Delete", Check: "ConditionCheck"}
         items = [{kinds[type(operation)]: self._request(operation)} for operation in operations]
-        token = str(uuid.uuid4())
-        call = clients.client("dynamodb").transact_write_items
+        request = {"TransactItems": items, "ClientRequestToken": str(uuid.uuid4())}
         try:
-            self._repeat(lambda: call(TransactItems=items, ClientRequestToken=token), safe=True)
+            self._send("TransactWriteItems", request, safe=True)
         except ClientError as error:
             reasons = [reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])]
             failed = tuple(place for place, reason in enumerate(reasons) if reason == "ConditionalCheckFailed")
@@ -295,6 +295,11 @@ class Database:
             }
         return request
 
+    def _send(self, operation: str, request: dict[str, Any], *, safe: bool) -> bytes:
+        """Return the answer to a call, which is sent as often as `_repeat` says."""
+        call = self._signed_call = self._signed_call or SignedCall()
+        return self._repeat(functools.partial(call.send, operation, msgspec.json.encode(request)), safe=safe)
+
     def _repeat(self, call: Callable[[], Answer], *, safe: bool) -> Answer:
         """Call until it succeeds, fails for good, or has been tried often enough.
 
@@ -303,7 +308,7 @@ class Database:
         for attempt in range(ATTEMPTS - 1):
             try:
                 return call()
-            except (ClientError, BotoCoreError, urllib3.exceptions.HTTPError) as error:
+            except (ClientError, BotoCoreError) as error:
                 if not _may_repeat(error, safe=safe):
                     raise
             self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
@@ -350,7 +355,11 @@ def to_wire(item: Item) -> dict[str, dict[str, Any]]:
 
 def from_wire(wire: dict[str, dict[str, Any]]) -> Item:
     """Read an item as botocore returns it."""
-    return {name: _from_attribute(Attribute(**value)) for name, value in wire.items()}
+    return _from_attributes({name: Attribute(**value) for name, value in wire.items()})
+
+
+def _from_attributes(attributes: dict[str, Attribute]) -> Item:
+    return {name: _from_attribute(attribute) for name, attribute in attributes.items()}
 
 
 def _from_attribute(attribute: Attribute) -> Value:

@@ -40,6 +40,8 @@ class AwsEvents:
         since = max(oldest, 0 if after is None else time_of(after) or 0)
         low, high = after or "", earliest(until + 1)
         found: list[Event] = []
+        if low >= high:
+            return found  # `after` lies in the part that is withheld: there is nothing to show yet.
         for day in range(since // DAY, until // DAY + 1):
             rows = self.database.query(
                 EVENTS,

@@ -18,6 +18,7 @@ import urllib3.exceptions
 from chalicelib.services.provider.ports import Unreachable
 
 _PIECE = 64 << 10
+_CUT_AGAIN = 0.2  # Seconds.
 
 
 class Connection(Protocol):
@@ -45,20 +46,26 @@ def read_bounded(response: urllib3.BaseHTTPResponse, most: int, deadline: float)
 
 @contextlib.contextmanager
 def closed_after(connection: Connection, seconds: float) -> Iterator[None]:
-    """Cut a connection when the time is up, whatever it is waiting for."""
+    """Cut a connection when the time is up, whatever it is waiting for.
+
+    It is cut again until the block is left: while TLS is being set up the connection changes its socket, and a
+    single cut could meet the one that is just being left behind.
+    """
+    left = threading.Event()
 
     def cut() -> None:
-        if connection.sock is not None:
-            with contextlib.suppress(OSError):  # It closed by itself just now.
-                connection.sock.shutdown(socket.SHUT_RDWR)
+        wait = seconds
+        while not left.wait(wait):
+            wait = _CUT_AGAIN
+            if connection.sock is not None:
+                with contextlib.suppress(OSError):  # It closed by itself just now.
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=cut, name="deadline", daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        left.set()
 
 
 def trusting(authorities: str | None) -> ssl.SSLContext:

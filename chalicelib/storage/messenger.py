@@ -4,9 +4,9 @@ A message is sent at most once for each call: a send whose answer was lost may h
 schedule decides whether it is worth another. No number, address or text is ever logged.
 """
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.services.provider.ports import Undeliverable
+from chalicelib.services.provider.ports import Undeliverable, Unreachable
 from chalicelib.storage import clients
 
 # The network says that it will never take this message to this address.
@@ -25,9 +25,8 @@ class AwsMessenger:
         kind = {"AWS.SNS.SMS.SMSType": {"DataType": "String", "StringValue": "Transactional"}}
         try:
             clients.client("sns").publish(PhoneNumber=number, Message=text, MessageAttributes=kind)
-        except ClientError as error:
-            _raise_if_never(error, _NEVER_BY_SMS)
-            raise
+        except (ClientError, BotoCoreError) as error:
+            raise _failure(error, _NEVER_BY_SMS) from None
 
     def send_email(self, address: str, subject: str, text: str) -> None:
         """Send a plain text mail."""
@@ -36,16 +35,18 @@ class AwsMessenger:
             clients.client("sesv2").send_email(
                 FromEmailAddress=self.sender, Destination={"ToAddresses": [address]}, Content=content
             )
-        except ClientError as error:
-            _raise_if_never(error, _NEVER_BY_EMAIL)
-            raise
+        except (ClientError, BotoCoreError) as error:
+            raise _failure(error, _NEVER_BY_EMAIL) from None
 
 
-def _raise_if_never(error: ClientError, never: frozenset[str]) -> None:
+def _failure(error: ClientError | BotoCoreError, never: frozenset[str]) -> Undeliverable | Unreachable:
+    """Say whether another try may help. The service's own message quotes the address; only its code leaves here."""
+    if not isinstance(error, ClientError):
+        return Unreachable(f"the network cannot be reached: {type(error).__name__}")
     code = error.response["Error"]["Code"]
     if code in never:
-        # The service's own message quotes the address; only its code leaves here.
-        raise Undeliverable(f"the network refuses it: {code}") from None
+        return Undeliverable(f"the network refuses it: {code}")
+    return Unreachable(f"the network fails: {code}")
 
 
 def _utf8(text: str) -> dict[str, str]:

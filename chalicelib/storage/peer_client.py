@@ -7,7 +7,9 @@ time, and nothing is tried twice here. A download may be redirected once, to ano
 import concurrent.futures
 import hashlib
 import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from typing import Literal, TypeVar
@@ -41,7 +43,8 @@ CALL_SECONDS = 10.0
 DOWNLOAD_SECONDS = 120.0
 MOST_BYTES = 1 << 20
 MOST_REFUSAL_BYTES = 16 << 10
-MOST_AT_ONCE = 32
+MOST_AT_ONCE = 64
+MOST_AT_ONE_PEER = 8  # A peer that drips its answers holds threads beyond the deadline, and these are all it gets.
 
 _PROBLEM = re.compile(rb'"urn:glados:problem:([a-z0-9-]{1,64})"')
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -57,6 +60,8 @@ class HttpsPeerClient:
         self.ask_seconds = ask_seconds
         self.breaker = Breaker()
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+        self._in_flight: Counter[str] = Counter()
+        self._counting = threading.Lock()
 
     def ask(
         self, peers: Sequence[Peer], sii: Sii, asker: str, now: int
@@ -68,7 +73,7 @@ class HttpsPeerClient:
         threads = self._threads = self._threads or concurrent.futures.ThreadPoolExecutor(MOST_AT_ONCE, "peers")
         query = msgspec.json.encode(PeerQuery(sii=sii.uri, asker=asker))
         for peer in peers:
-            if self.breaker.allows(peer.gp, now):
+            if self._in_flight[peer.gp] < MOST_AT_ONE_PEER and self.breaker.allows(peer.gp, now):
                 asked[peer.gp] = threads.submit(self._ask, peer, query, deadline)
             else:
                 answers[peer.gp] = ("skipped", ())
@@ -80,7 +85,13 @@ class HttpsPeerClient:
 
     def _ask(self, peer: Peer, query: bytes, deadline: float) -> tuple[Mapping, ...]:
         url = peer.origins[0] + "/federation/v1/queries"
-        data = self._call(peer, "POST", url, query, deadline=deadline)
+        with self._counting:
+            self._in_flight[peer.gp] += 1
+        try:
+            data = self._call(peer, "POST", url, query, deadline=deadline)
+        finally:
+            with self._counting:
+                self._in_flight[peer.gp] -= 1
         return tuple(mapping.read(peer.gp) for mapping in _decode(data, PeerMappings).mappings)
 
     def filter(self, peer: Peer) -> FilterAnswer:

@@ -78,7 +78,7 @@ class HttpsWebhookSender:
         """Return the address to connect to, after every address of the name was checked."""
         try:
             addresses = self.resolve(host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # A label can be too long or empty for the resolver's encoding.
             raise Unreachable("the webhook's name does not resolve") from error
         if not addresses:
             raise Unreachable("the webhook's name has no address")

@@ -88,7 +88,14 @@ def enrol(edge: Edge, authority: Authority) -> Enrol:
 
     def enrol(provider_id: str) -> Ap:
         identity = authority.issue_client(provider_id)
-        said = ["--name", provider_id.title(), "--domain", f"{provider_id}.example", "--review", "reviewed for the tests"]
+        said = [
+            "--name",
+            provider_id.title(),
+            "--domain",
+            f"{provider_id}.example",
+            "--review",
+            "reviewed for the tests",
+        ]
         allowed = ["--certificate", str(identity.cert), "--sms-region", "*"]
         account = operate("enrol-ap", provider_id, *said, *allowed)
         return Ap(edge, provider_id, account["client_id"], account["client_secret"], identity)
@@ -142,6 +149,25 @@ _numbers = itertools.count()
 def number() -> str:
     """A mobile number that no other test uses."""
     return f"tel:+49151234{next(_numbers):05d}"
+
+
+@pytest.fixture
+def mapping_id(alpha: Ap, number: str) -> str:
+    """A mapping of alpha's."""
+    made: str = register(alpha, number, "alice")["mapping"]["mapping_id"]
+    return made
+
+
+def register(ap: Ap, sii: str, user_id: str) -> dict[str, Any]:
+    """Verify a number by the code that its message brings, and return the code's answer."""
+    opened = ap.call("POST", "/v1/verifications", {"sii": sii, "user_id": user_id})
+    assert opened.status == 201, opened
+    assert opened.headers["location"] == f"/v1/verifications/{opened.json['verification_id']}"
+    code = {"user_id": user_id, "code": code_in(texts(sii)[-1])}
+    made = ap.call("POST", f"{opened.headers['location']}/code", code)
+    assert made.status == 200, made
+    answer: dict[str, Any] = made.json
+    return answer
 
 
 def texts(sii: str) -> list[str]:

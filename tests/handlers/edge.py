@@ -98,7 +98,7 @@ class Ap:
             urlencode({"grant_type": "client_credentials"} if form is None else form).encode(),
             {
                 "Authorization": "Basic " + base64.b64encode(pair.encode()).decode(),
-                "Content-Type": "application/x-www-form-urlencoded",
+                "content-type": "application/x-www-form-urlencoded",
             },
             identity=identity or self.identity,
         )

@@ -1,26 +1,12 @@
 """The provider's main job, from enrolment to restoration, through the doors alone."""
 
-from typing import Any
-
 from chalicelib import wiring
 from tests.fakes.clock import SettableClock
-from tests.handlers.conftest import code_in, texts
+from tests.handlers.conftest import code_in, register, texts
 from tests.handlers.edge import Ap
 
 SEND_DELAY = 30_000
 WITHHELD = 60_000
-
-
-def register(ap: Ap, sii: str, user_id: str) -> dict[str, Any]:
-    """Verify a number by the code that its message brings."""
-    opened = ap.call("POST", "/v1/verifications", {"sii": sii, "user_id": user_id})
-    assert opened.status == 201, opened
-    assert opened.headers["location"] == f"/v1/verifications/{opened.json['verification_id']}"
-    code = {"user_id": user_id, "code": code_in(texts(sii)[-1])}
-    made = ap.call("POST", f"{opened.headers['location']}/code", code)
-    assert made.status == 200, made
-    answer: dict[str, Any] = made.json
-    return answer
 
 
 def test_a_user_is_registered_found_taken_over_and_restored(

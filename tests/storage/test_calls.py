@@ -10,7 +10,7 @@ from chalicelib.protocol.glados.mappings import confirm
 from chalicelib.services.provider.state import PairKey, ProviderId
 from chalicelib.services.provider.writes import CountUp, MoveVerification, OpenVerification, ReplaceRecords, TakeAttempt
 from chalicelib.storage import clients
-from tests.contracts.aws import AwsPorts
+from tests.contracts.aws import AwsPorts, container
 from tests.storage.journey import ALPHA, PHONE, account, limit, live, map_user, mapping, verification
 
 
@@ -72,6 +72,22 @@ def test_a_lease_of_query_tokens_is_a_read_and_a_write(aws: AwsPorts) -> None:
     with counted() as calls:
         assert aws.buckets.take("alpha", "queries", 100, 10, 200, aws.clock())[0] == 100
     assert calls == {"BatchGetItem": 1, "PutItem": 1}
+
+
+def test_a_container_reads_a_bucket_once(aws: AwsPorts) -> None:
+    aws.buckets.take("alpha", "queries", 100, 10, 200, aws.clock())
+    with counted() as calls:
+        assert aws.buckets.take("alpha", "queries", 50, 10, 200, aws.clock())[0] == 50
+    assert calls == {"PutItem": 1}
+
+
+def test_a_bucket_that_another_container_changed_comes_with_the_refusal(aws: AwsPorts) -> None:
+    other = container(aws.stage, aws.clock)
+    aws.buckets.take("alpha", "queries", 100, 10, 200, aws.clock())
+    assert other.buckets.take("alpha", "queries", 70, 10, 200, aws.clock())[0] == 70
+    with counted() as calls:
+        assert aws.buckets.take("alpha", "queries", 100, 10, 200, aws.clock())[0] == 30
+    assert calls == {"PutItem": 2}
 
 
 def test_a_hundred_pending_entries_are_discarded_in_two_transactions(aws: AwsPorts) -> None:

@@ -18,7 +18,6 @@ import unicodedata
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
-import email_validator
 import phonenumbers
 
 from chalicelib.errors import InvalidIdentifier, InvalidValue
@@ -105,6 +104,8 @@ def _canonical_number(text: str) -> str:
 
 
 def _canonical_address(text: str) -> str:
+    import email_validator  # noqa: PLC0415 - its tables take a tenth of a cold start, and most identifiers are numbers
+
     if _BAD_ESCAPE.search(text):
         raise InvalidIdentifier("a % is not followed by two hexadecimal digits", "sii")
     try:

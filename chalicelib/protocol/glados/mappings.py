@@ -156,10 +156,14 @@ def stamp(now: int, records: Records, seen: Iterable[int] = ()) -> int:
     return max([now, *(moment + 1 for moment in believed)])
 
 
-def prior_to(provider_id: str, mappings: Iterable[Mapping]) -> tuple[Provider, ...]:
-    """Return the other providers that hold the SII, best known order, each once (draft §8.2.1)."""
-    others = {mapping.provider: None for mapping in mappings if mapping.provider.provider_id != provider_id}
-    return tuple(sorted(others, key=lambda provider: (provider.gp, provider.provider_id)))
+def prior_to(provider: Provider, mappings: Iterable[Mapping]) -> tuple[Provider, ...]:
+    """Return the other providers that hold the SII, by GP and id, each once (draft §8.2.1).
+
+    A provider id is its GP's own: a namesake enrolled with another GP is another provider.
+    """
+    others = {(mapping.provider.gp, mapping.provider.provider_id): mapping.provider for mapping in mappings}
+    others.pop((provider.gp, provider.provider_id), None)
+    return tuple(others[key] for key in sorted(others))
 
 
 def confirm(records: Records, new: Mapping, now: int, *, alone: bool, seen: Iterable[int] = ()) -> Change:
@@ -179,6 +183,9 @@ def confirm(records: Records, new: Mapping, now: int, *, alone: bool, seen: Iter
             source="verified" if "verified" in (old.source, new.source) else "bulk",
             tags=new.tags or old.tags,
         )
+    else:
+        # Above the floor, or a claim that comes again would take this record for one older than the choice.
+        new = dataclasses.replace(new, registered_at=max(new.registered_at, records.floor + 1))
     if new.preferred_at is None and new.source == "verified" and alone:
         new = dataclasses.replace(new, preferred_at=stamp(now, records, seen))
     notices: tuple[Notice, ...] = ()

@@ -27,6 +27,8 @@ class PeerLimits(Body, frozen=True, kw_only=True):
 
     queries_per_second: Annotated[int, Meta(ge=1, le=100_000)] = 100
     burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    claims_per_second: Annotated[int, Meta(ge=1, le=100_000)] = 10
+    claim_burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
 
 
 class PeerKeys(Body, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -24,6 +25,11 @@ ATTEMPTS = (
 )  # fmt: skip
 
 PORTS = (443, 8443)
+
+# Labels as DNS has them, at least two, the last not a number: no short names, no addresses in disguise.
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII | re.IGNORECASE
+)
 
 # Beyond what `ipaddress` calls private: shared (CGNAT) space, translated and protocol-assignment ranges, newer
 # documentation and retired site-local space, and the metadata address of EC2 over IPv6. That of IPv4 is link-local.
@@ -67,9 +73,16 @@ def headers(event_id: str, seconds: int, body: bytes, secrets: Iterable[bytes]) 
     }
 
 
-def next_attempt(created_at: int, attempts: int) -> int | None:
-    """Return when the attempt after `attempts` ones is due (ms), or None when the schedule is done."""
-    return created_at + ATTEMPTS[attempts] if attempts < len(ATTEMPTS) else None
+def next_attempt(created_at: int, attempts: int, now: int) -> int | None:
+    """Return when the attempt after `attempts` ones is due (ms), or None when the schedule is done.
+
+    Attempts that come late keep their distances. Workers that died count as attempts, and may have used them all
+    up in minutes: then what is left of the day's schedule is still gone through.
+    """
+    if attempts >= len(ATTEMPTS):
+        return next((created_at + at for at in ATTEMPTS if created_at + at > now), None)
+    due = created_at + ATTEMPTS[attempts]
+    return due if due > now or not attempts else now + ATTEMPTS[attempts] - ATTEMPTS[attempts - 1]
 
 
 def origin_of(url: str) -> str:
@@ -97,7 +110,7 @@ def check_url(url: str, exempt_origin: str | None = None) -> None:
         raise InvalidValue("the webhook URL is malformed", "url") from error
     if parts.scheme != "https" or not parts.hostname:
         raise InvalidValue("a webhook URL begins with https:// and names a host", "url")
-    if parts.username or parts.password or parts.fragment:
+    if "@" in parts.netloc or parts.fragment:
         raise InvalidValue("a webhook URL carries no credentials and no fragment", "url")
     if not is_plain(url):
         raise InvalidValue("a webhook URL is ASCII without spaces", "url")
@@ -108,6 +121,8 @@ def check_url(url: str, exempt_origin: str | None = None) -> None:
     try:
         address = ipaddress.ip_address(parts.hostname)
     except ValueError:
+        if not _HOST_NAME.fullmatch(parts.hostname):
+            raise InvalidValue("a webhook URL names a host by its full domain name", "url") from None
         return
     if not is_public(str(address)):
         raise InvalidValue("a webhook URL leads to a public address", "url")

@@ -12,16 +12,17 @@ import dataclasses
 
 import msgspec
 
-from chalicelib.errors import DecodeError, Unavailable
+from chalicelib.errors import DecodeError, TooManyRequests, Unavailable
 from chalicelib.protocol.glados import mappings
 from chalicelib.protocol.glados.federation_api import Claim, ClaimAnswer, read_signed
-from chalicelib.protocol.glados.identifiers import parse_sii
+from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.signed import sign, verify
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE, parse_time
+from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.notices import announce
 from chalicelib.services.provider.ports import (
     Alarms,
+    Buckets,
     Clock,
     Entropy,
     Hints,
@@ -32,7 +33,7 @@ from chalicelib.services.provider.ports import (
     TrustLists,
     Unreachable,
 )
-from chalicelib.services.provider.preferences import ClaimsToSend, ClaimToSend, claim_entry
+from chalicelib.services.provider.preferences import PROOF_LIFE, ClaimsToSend, ClaimToSend, claim_entry
 from chalicelib.services.provider.state import OutboxEntry
 from chalicelib.services.provider.writes import AddOutbox, ReplaceRecords, Stale
 
@@ -122,6 +123,7 @@ class ClaimReceiver:
     """Follows other GPs' choices."""
 
     store: Store
+    buckets: Buckets
     hints: Hints
     alarms: Alarms
     clock: Clock
@@ -131,11 +133,9 @@ class ClaimReceiver:
     def receive(self, peer: Peer, token: str) -> ClaimAnswer:
         """Apply a peer's claim; one received again changes nothing and is answered alike."""
         claim = self._read(peer, token)
-        sii = parse_sii(claim.sii)
-        if sii.uri != claim.sii:
-            raise DecodeError("the claim's identifier is not in canonical form")
+        sii, preferred_at = self._judge(claim)
         claimed = claim.mapping.read(peer.gp)
-        preferred_at = parse_time(claim.preferred_at, "preferred_at")
+        self._spend(peer)
         for _ in range(MOST_TRIES):
             now = self.clock()
             if preferred_at > now + mappings.AHEAD:
@@ -154,6 +154,35 @@ class ClaimReceiver:
                 self.hints.outbox(outbox_id)
             return ClaimAnswer(state="applied")
         raise Unavailable("other changes to this identifier came first")
+
+    def _judge(self, claim: Claim) -> tuple[Sii, int]:
+        """Return whom a claim is about and when the choice was made, if its parts agree with one another."""
+        sii = parse_sii(claim.sii)
+        if sii.uri != claim.sii:
+            raise DecodeError("the claim's identifier is not in canonical form")
+        if claim.channel != sii.channel:
+            raise DecodeError("the claim's channel does not reach its identifier")
+        preferred_at = parse_time(claim.preferred_at, "preferred_at")
+        verified_at = parse_time(claim.verified_at, "verified_at")
+        if claim.mapping.preferred_at != claim.preferred_at:
+            raise DecodeError("the claim's mapping was chosen at another time than the claim says")
+        # The choice's stamp may lie above the clock, to exceed a peer's; a code is never checked after the choice.
+        if not 0 <= preferred_at - verified_at <= PROOF_LIFE + mappings.AHEAD:
+            raise DecodeError("the claim's code was not checked within a day before the choice")
+        return sii, preferred_at
+
+    def _spend(self, peer: Peer) -> None:
+        """Hold a peer that claims more than its users can choose; its outbox brings the claims again."""
+        limits = peer.limits
+        try:
+            taken, wait, _ = self.buckets.take(
+                f"gp:{peer.gp}", "claims", 1, limits.claims_per_second, limits.claim_burst, self.clock()
+            )
+        except Unreachable as error:
+            raise Unavailable("the limit on claims cannot be checked just now") from error
+        if not taken:
+            self.alarms.raise_("claims-held", peer.gp)
+            raise TooManyRequests("claims-by-peer", wait / SECOND)
 
     def _read(self, peer: Peer, token: str) -> Claim:
         """Return the claim if the peer whose certificate is on the connection signed it for us."""

@@ -32,12 +32,13 @@ from chalicelib.services.provider.verifications import (
     UNBOUNDED,
     SendCounters,
     Verifications,
+    clear_delays,
     entered_at,
     state_of,
     wrong_code_writes,
 )
 from chalicelib.services.provider.writes import (
-    ClearDelay,
+    CheckBelow,
     CountUp,
     MoveVerification,
     RecordProof,
@@ -77,6 +78,7 @@ class Confirmation:
             raise InvalidValue("the verification was opened for another user id", "user_id")
         right = codes.is_right(code.code, self._expected(account, verification))
         if verification.state in ("matched", "confirmed"):
+            self._count_late(account, verification, right=right)
             if not right or self.clock() > (verification.matched_at or 0) + MATCH_LIFE:
                 raise VerificationEnded(verification.state)
         else:
@@ -100,8 +102,8 @@ class Confirmation:
         try:
             self.store.commit(attempt, *wrong_code_writes(counters, right=right, now=now))
         except Stale as stale:
-            if stale.write is not attempt:
-                raise TooManyRequests("wrong-codes", (counters.wrong_day.ends - now) / SECOND) from stale
+            if isinstance(stale.write, CheckBelow | CountUp):
+                raise TooManyRequests("wrong-codes", (stale.write.limit.ends - now) / SECOND) from stale
             verification = self.verifications.load(account, verification.verification_id)
             if right and verification.state in ("matched", "confirmed"):
                 return verification  # The same right code came in twice at once.
@@ -113,6 +115,15 @@ class Confirmation:
             raise WrongCode(left)
         return dataclasses.replace(verification, state="matched", attempts=verification.attempts + 1, matched_at=now)
 
+    def _count_late(self, account: Account, verification: Verification, *, right: bool) -> None:
+        """Count a wrong code against the address although its verification is over: 200 still proves a right one."""
+        now = self.clock()
+        try:
+            self.store.commit(*wrong_code_writes(SendCounters.at(now, account, verification.sii), right=right, now=now))
+        except Stale as stale:
+            ends = stale.write.limit.ends if isinstance(stale.write, CheckBelow | CountUp) else now
+            raise TooManyRequests("wrong-codes", (ends - now) / SECOND) from stale
+
     def _make_mapping(self, account: Account, verification: Verification) -> ConfirmAnswer:
         sii = verification.sii
         consulted: Consulted | None = None
@@ -122,7 +133,7 @@ class Confirmation:
                 consulted = self._ask(sii, heads, account)
             now = self.clock()
             known = (*stored.records.active, *consulted.mappings)
-            prior = mappings.prior_to(account.provider_id, known)
+            prior = mappings.prior_to(account.named(self.gp), known)
             change = mappings.confirm(
                 stored.records,
                 self._mapping(account, verification, now),
@@ -144,7 +155,7 @@ class Confirmation:
             if not verification.sii.is_test_number:
                 counters = SendCounters.at(now, account, sii)
                 writes += [
-                    ClearDelay(counters.by_all),
+                    *clear_delays(counters, now),
                     CountUp(entered_at(verification.opened_at, account), UNBOUNDED, now),
                 ]
             try:

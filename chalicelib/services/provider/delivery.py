@@ -82,8 +82,14 @@ class Delivery:
     def sweep(self) -> int:
         """Deliver everything that is due and return how many entries that was; a schedule calls it each minute."""
         due = self.outbox.due(self.clock(), SWEEP)
+        failures: list[Exception] = []
         for outbox_id in due:
-            self.deliver(outbox_id)
+            try:
+                self.deliver(outbox_id)
+            except Exception as error:  # noqa: BLE001 (one entry that fails must not hold up the others)
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return len(due)
 
     def _send_code(self, entry: OutboxEntry) -> int | None:
@@ -113,7 +119,9 @@ class Delivery:
         secrets = [one.secret for one in endpoint.secrets if one.until is None or one.until > now]
         status, outcome = self._post(endpoint.url, event, secrets)
         delivered = status is not None and 200 <= status < 300
-        again_at = None if delivered or status == 410 else standard.next_attempt(entry.created_at, entry.attempts)
+        again_at = None
+        if not delivered and status != 410:
+            again_at = standard.next_attempt(entry.created_at, entry.attempts, self.clock())
         state: Literal["delivered", "failed", "pending"] = "delivered" if delivered else "pending"
         if again_at is None and not delivered:
             state = "failed"
@@ -128,7 +136,7 @@ class Delivery:
             return None
         status, _ = self._post(old.url, event, old.secrets)
         done = status is not None and (200 <= status < 300 or status == 410)
-        return None if done else standard.next_attempt(entry.created_at, entry.attempts)
+        return None if done else standard.next_attempt(entry.created_at, entry.attempts, self.clock())
 
     def _post(self, url: str, event: Event, secrets: list[bytes]) -> tuple[int | None, str]:
         body = msgspec.json.encode(body_of(event))

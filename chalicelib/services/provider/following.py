@@ -74,29 +74,36 @@ class Following:
         if peer is None:
             return
         try:
-            self._follow(peer)
-        except (Unreachable, Refused):
-            self.alarms.raise_("peer-filter-unreachable", gp)
-        except DecodeError as error:
-            self.alarms.raise_("peer-filter-quarantined", gp)
-            self._quarantine(gp, str(error))
+            self._catch_up(peer)
+        except (Unavailable, DecodeError):
+            return  # The alarm is raised, and the next poll tries again.
 
     def notified(self, peer: Peer, notification: Notification) -> None:
-        """Take a peer's additions in; answering means they are durable here."""
+        """Take a peer's additions in; answering means they are durable here.
+
+        Only the newest head confirms what we hold: one that comes late says nothing of the present, and none of
+        them lifts a quarantine.
+        """
         if notification.gp != peer.gp:
             raise DecodeError("the notification is another provider's")
+        if not peer.asked:
+            return None  # Nothing is held of a peer that we never ask.
         head = self._verified(peer, "glados-head+jwt", notification.head, Head)
         if (head.version, head.seq) != (notification.version, notification.seq):
             raise DecodeError("the notification is not the one its head belongs to")
         for _ in range(MOST_TRIES):
             stored = self.heads.load()
             known = stored.value.of(peer.gp)
-            if known is None or known.version != head.version or not isinstance(notification.bits, list):
-                return self.follow(peer.gp)
+            if known is not None and (head.version, head.seq) < (known.version, known.seq):
+                return None
+            if known is None or known.version != head.version or known.quarantine is not None:
+                return self._catch_up(peer)
             if head.seq > known.seq:
+                if not isinstance(notification.bits, list):
+                    return self._catch_up(peer)
                 extended = self._extended(known, head, notification.bits)
                 if extended is None:
-                    return self.follow(peer.gp)  # Something before it is missing: fetch it.
+                    return self._catch_up(peer)  # Something before it is missing: fetch it.
                 known = extended
             try:
                 self.heads.replace(stored, stored.value.with_(self._confirmed(known)))
@@ -104,6 +111,18 @@ class Following:
                 continue
             return None
         raise Unavailable("the heads row is being changed by others")
+
+    def _catch_up(self, peer: Peer) -> None:
+        """Fetch what is missing, or raise: whoever told us of it must tell us again."""
+        try:
+            self._follow(peer)
+        except (Unreachable, Refused) as error:
+            self.alarms.raise_("peer-filter-unreachable", peer.gp)
+            raise Unavailable("the peer's filter cannot be fetched just now") from error
+        except DecodeError as error:
+            self.alarms.raise_("peer-filter-quarantined", peer.gp)
+            self._quarantine(peer.gp, str(error))
+            raise
 
     def _follow(self, peer: Peer) -> None:
         answer = self.peers.filter(peer)

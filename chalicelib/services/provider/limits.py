@@ -9,10 +9,11 @@ How many *distinct* identifiers an AP may ask for in a day is bounded too; conta
 they lease.
 """
 
+import contextlib
 import dataclasses
 import math
 
-from chalicelib.errors import SendingPaused, TooManyRequests
+from chalicelib.errors import SendingPaused, TooManyRequests, Unavailable
 from chalicelib.protocol.glados import sketch
 from chalicelib.protocol.glados.identifiers import Sii, phone_region
 from chalicelib.protocol.glados.timestamps import DAY, SECOND
@@ -28,6 +29,9 @@ DISTINCT_A_USER = 10
 
 LEASE_LIFE = 2 * SECOND
 LARGEST_LEASE = 100
+
+Guard = contextlib.AbstractContextManager[object]
+UNGUARDED: Guard = contextlib.nullcontext()
 
 SENDS_BURST = 200
 SENDS_A_MINUTE = 60
@@ -57,12 +61,17 @@ class _Lease:
 
 
 class QueryLimits:
-    """Admits queries; one instance a container."""
+    """Admits queries; one instance a container.
 
-    def __init__(self, buckets: Buckets, keyring: Keyring, alarms: Alarms) -> None:
+    Where many threads share an instance, `guard` lets in one at a time. While one renews a lease, the others wait
+    for its tokens instead of debiting some of their own.
+    """
+
+    def __init__(self, buckets: Buckets, keyring: Keyring, alarms: Alarms, guard: Guard = UNGUARDED) -> None:
         self.buckets = buckets
         self.keyring = keyring
         self.alarms = alarms
+        self.guard = guard
         self._leases: dict[str, _Lease] = {}
 
     def admit(self, account: Account, sii: Sii, now: int) -> Allowance:
@@ -70,6 +79,10 @@ class QueryLimits:
 
         When the limiter itself is down, an AP that is in good standing is served and an alarm is raised.
         """
+        with self.guard:
+            return self._admit(account, sii, now)
+
+    def _admit(self, account: Account, sii: Sii, now: int) -> Allowance:
         rate = account.query_rate or max(FLOOR_RATE, account.users * RATE_A_USER)
         burst = max(FLOOR_BURST, math.ceil(2 * rate))
         lease = self._leases.setdefault(account.provider_id, _Lease())
@@ -77,7 +90,9 @@ class QueryLimits:
             lease.seen, lease.distinct, lease.day = sketch.EMPTY, 0, now // DAY
         lease.seen = sketch.add(lease.seen, self.keyring.digest("sketch", sii.uri))
         wait = 0
-        if lease.left <= 0 or now - lease.taken_at > LEASE_LIFE:
+        if now - lease.taken_at > LEASE_LIFE:
+            lease.left = 0
+        if lease.left <= 0:
             wait = self._renew(lease, account.provider_id, rate, burst, now)
         if lease.distinct > max(FLOOR_DISTINCT, DISTINCT_A_USER * account.users, 3600 * (account.query_rate or 0)):
             raise TooManyRequests("distinct-identifiers-a-day", (DAY - now % DAY) / SECOND)
@@ -95,7 +110,7 @@ class QueryLimits:
             # Being found matters more than counting: an AP in good standing is served meanwhile.
             self.alarms.raise_("query-limiter-down", provider_id)
             taken, wait, merged = 1, 0, lease.seen
-        lease.left, lease.taken_at, lease.seen = taken, now, merged
+        lease.left, lease.taken_at, lease.seen = max(0, lease.left) + taken, now, merged
         lease.distinct = sketch.estimate(merged)
         return wait
 
@@ -107,7 +122,16 @@ class SendLimits:
     buckets: Buckets
 
     def admit(self, account: Account, sii: Sii, now: int) -> Allowance:
-        """Spend one send of the account's (and of the region's), or raise `TooManyRequests` and spend nothing."""
+        """Spend one send of the account's (and of the region's), or raise `TooManyRequests` and spend nothing.
+
+        When the limiter is down nothing is sent: an SMS costs money, and its receiver's patience.
+        """
+        try:
+            return self._admit(account, sii, now)
+        except Unreachable as error:
+            raise Unavailable("the limits on messages cannot be checked just now") from error
+
+    def _admit(self, account: Account, sii: Sii, now: int) -> Allowance:
         a_minute = account.send_rate or SENDS_A_MINUTE
         burst = max(SENDS_BURST, a_minute)
         taken, wait, _ = self.buckets.take(account.provider_id, "sends", 1, a_minute / 60, burst, now)
@@ -148,12 +172,15 @@ class PeerQueryLimits:
         """Spend one token of the peer's, or raise `TooManyRequests`; serves the peer when the limiter is down."""
         lease = self._leases.setdefault(peer.gp, _Lease())
         wait = 0
-        if lease.left <= 0 or now - lease.taken_at > LEASE_LIFE:
+        if now - lease.taken_at > LEASE_LIFE:
+            lease.left = 0
+        if lease.left <= 0:
             in_time = now - lease.taken_at <= LEASE_LIFE
             lease.size = min(LARGEST_LEASE, max(1, lease.size * 2)) if in_time else 1
             rate, burst = peer.limits.queries_per_second, peer.limits.burst
             try:
-                lease.left, wait, _ = self.buckets.take(f"gp:{peer.gp}", "queries", lease.size, rate, burst, now)
+                taken, wait, _ = self.buckets.take(f"gp:{peer.gp}", "queries", lease.size, rate, burst, now)
+                lease.left = max(0, lease.left) + taken
             except Unreachable:
                 self.alarms.raise_("peer-limiter-down", peer.gp)
                 lease.left = 1

@@ -201,7 +201,7 @@ class Hints(Protocol):
 
 
 class Messenger(Protocol):
-    """SMS and e-mail. Raises `Undeliverable` when the network says never, anything else when it may yet work."""
+    """SMS and e-mail. Raises `Undeliverable` when the network says never, `Unreachable` when it may yet work."""
 
     def send_sms(self, number: str, text: str) -> None: ...
     def send_email(self, address: str, subject: str, text: str) -> None: ...

@@ -175,8 +175,8 @@ class Preferences:
         consulted: Consulted | None = None
         for _ in range(MOST_TRIES):
             now = self.clock()
+            pair = self.store.pair(key)  # Read first: where it was spent, the records show on what.
             stored, _, heads = self.snapshots.read(key.sii, account.provider_id)
-            pair = self.store.pair(key)
             repeated = pair.proof_used and pair.spent_on == choice and _stands(stored.records, about(stored), choice)
             proof = _proof(pair, now, repeated=repeated)
             mapping = about(stored)

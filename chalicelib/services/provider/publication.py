@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from chalicelib.errors import FilterVersionGone, InvalidValue, NotFound, Unavailable
+from chalicelib.errors import Conflict, FilterVersionGone, InvalidValue, NotFound, Unavailable
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.federation_api import (
     MOST_BITS,
@@ -36,6 +36,7 @@ from chalicelib.services.provider.ports import (
 )
 from chalicelib.services.provider.state import FilterVersion, StoredDelta, StoredObject, Subscription
 
+MOST_SUBSCRIPTIONS = 8  # Of one peer to one version.
 LARGEST_ANSWER = 4_000_000  # Bytes that an answer carries itself; larger objects are fetched by link.
 RETRY_DELAYS = (5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR)
 
@@ -97,6 +98,9 @@ class Publication:
         identity = self.keyring.digest("subscription", peer.gp, str(request.version), request.callback)[:16].hex()
         subscription = Subscription(peer.gp, identity, request.version, request.callback, acked_seq=after)
         self._live(request.version)
+        known = {one.subscription_id for one in self.subscriptions.of_version(request.version) if one.gp == peer.gp}
+        if identity not in known and len(known) >= MOST_SUBSCRIPTIONS:
+            raise Conflict(f"a peer has at most {MOST_SUBSCRIPTIONS} subscriptions to a version")
         self.subscriptions.put(subscription)
         version = self._live(request.version)
         missed = [delta for delta in version.deltas if (delta.to_seq > after if since is None else delta.at >= since)]

@@ -143,7 +143,10 @@ class Rebuild:
     def _begin(self, stored: Versioned[Pointer]) -> None:
         now = self.clock()
         version = max([now, *(known.version + 1 for known in stored.value.versions)])
-        parameters = Parameters(choose_n(self.scans.count()))
+        current = stored.value.in_state("current")
+        # The tables' own count may be hours old; what was scanned last, and added since, is known better.
+        known = 0 if current is None else current.keys + current.bits_set - current.base_bits
+        parameters = Parameters(choose_n(max(self.scans.count(), known)))
         building = FilterVersion(version, "building", parameters, cut_at=now, at=now)
         after = Pointer((*stored.value.versions, building))
         try:

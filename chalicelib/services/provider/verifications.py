@@ -9,7 +9,15 @@ later, covers a death in between. The user may then get the same code twice, and
 import dataclasses
 from typing import Literal
 
-from chalicelib.errors import InvalidIdentifier, InvalidValue, NotFound, TooManyRequests, Unavailable, VerificationEnded
+from chalicelib.errors import (
+    IdempotencyKeyReused,
+    InvalidIdentifier,
+    InvalidValue,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+    VerificationEnded,
+)
 from chalicelib.protocol.glados import codes
 from chalicelib.protocol.glados.client_api import Delivery, VerificationAnswer, VerificationRequest, VerificationStatus
 from chalicelib.protocol.glados.federation_api import encode_base64url
@@ -36,6 +44,7 @@ from chalicelib.services.provider.state import (
 from chalicelib.services.provider.writes import (
     AddOutbox,
     CheckBelow,
+    ClearDelay,
     CountUp,
     DropOutbox,
     MoveVerification,
@@ -48,6 +57,8 @@ from chalicelib.services.provider.writes import (
 )
 
 MOST_TRIES = 5
+KEY_LIFE = DAY
+MOST_TURNS = 8  # An idempotency key's days for which verifications are kept.
 UNBOUNDED = 2**53  # For counters that are only watched.
 SEND_GRACE = 15 * SECOND  # The outbox sends what the request itself has not sent by then.
 RETRY_SEND = 20 * SECOND
@@ -58,6 +69,7 @@ class SendCounters:
     """The counters that bound messages to one address and guesses at its codes, for the day of `now`."""
 
     by_all: LimitKey
+    by_all_before: LimitKey
     by_one: LimitKey
     wrong_day: LimitKey
     wrong_month: LimitKey
@@ -69,12 +81,14 @@ class SendCounters:
     def at(cls, now: int, account: Account, sii: Sii) -> "SendCounters":
         """Return today's counters. Days are those of UTC; a month is 30 of them.
 
-        Whether codes come back is judged on the hour before, whose codes have all had their ten minutes.
+        A delay outlives its day: yesterday's counter is looked at too. Whether codes come back is judged on the
+        hour before, whose codes have all had their ten minutes.
         """
         day, month, hour = now - now % DAY, now - now % (30 * DAY), now - now % HOUR
         mine = f"{account.provider_id} {sii.uri}"
         return cls(
             by_all=LimitKey("sends", sii.uri, day, day + DAY),
+            by_all_before=LimitKey("sends", sii.uri, day - DAY, day),
             by_one=LimitKey("sends-by-one", mine, day, day + DAY),
             wrong_day=LimitKey("wrong-codes", sii.uri, day, day + DAY),
             wrong_month=LimitKey("wrong-codes-30", sii.uri, month, month + 30 * DAY),
@@ -93,13 +107,17 @@ class SendCounters:
             self.wrong_month,
             self.sent_before,
             self.entered_before,
+            self.by_all_before,
         )
 
 
 def entered_at(opened_at: int, account: Account) -> LimitKey:
-    """Return the counter of codes that came back, for the hour in which their verification was opened."""
+    """Return the counter of codes that came back, for the hour in which their verification was opened.
+
+    A right code may take a day to become a mapping, so its counter is kept for longer.
+    """
     hour = opened_at - opened_at % HOUR
-    return LimitKey("codes-entered", account.provider_id, hour, hour + DAY)
+    return LimitKey("codes-entered", account.provider_id, hour, hour + 2 * DAY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,7 +136,8 @@ class Verifications:
     ) -> tuple[VerificationAnswer, Allowance | None]:
         """Send a code to an address and return the verification that waits for it.
 
-        With an idempotency `key` a repeat lands on the same verification. A refusal uses up no limit.
+        With an idempotency `key` a repeat within a day lands on the same verification, and another request under
+        that key is refused. A refusal uses up no limit.
         """
         sii = parse_sii(request.sii)
         check_user_id(request.user_id)
@@ -128,13 +147,19 @@ class Verifications:
         if not is_test:
             check_reachable(sii)
             _check_region(account, sii)
-        identity = self._identity(account, key)
-        for _ in range(MOST_TRIES):
+        turn = 0
+        for _ in range(MOST_TRIES + MOST_TURNS):
             now = self.clock()
+            identity = self._identity(account, key, turn)
             counters = SendCounters.at(now, account, sii)
             pair_key = PairKey(account.provider_id, sii, request.user_id)
             known, pair, counts = self.store.admission(identity, pair_key, counters.judged)
             if known is not None:
+                if now - known.opened_at >= KEY_LIFE:
+                    turn += 1  # A key is free again after a day, and what it once opened is kept for longer.
+                    continue
+                if (known.sii, known.user_id) != (sii, request.user_id):
+                    raise IdempotencyKeyReused("the idempotency key has opened another verification")
                 return _answer(self._own(account, known)), None
             verification = Verification(
                 verification_id=identity,
@@ -262,10 +287,10 @@ class Verifications:
             raise NotFound("there is no such verification")
         return verification
 
-    def _identity(self, account: Account, key: str | None) -> VerificationId:
-        """Return an id that a repeat with the same idempotency key comes to again."""
+    def _identity(self, account: Account, key: str | None, turn: int) -> VerificationId:
+        """Return an id that a repeat with the same idempotency key comes to again, in each turn of the key."""
         source = self.entropy(24) if key is None else key.encode()
-        kind = "random" if key is None else "repeatable"
+        kind = "random" if key is None else f"repeatable {turn}"
         digest = self.keyring.digest("verification-id", account.provider_id, kind, source)
         return VerificationId(encode_base64url(digest[:18]))
 
@@ -280,7 +305,7 @@ class Verifications:
         self, account: Account, sii: Sii, counters: SendCounters, counts: tuple[Count, ...], now: int
     ) -> Allowance:
         """Check every limit on a message and spend the provider's, or raise and spend nothing."""
-        by_all, by_one, wrong_day, wrong_month, sent_before, entered_before = counts
+        by_all, by_one, wrong_day, wrong_month, sent_before, entered_before, by_all_before = counts
         until_tomorrow = (counters.by_all.ends - now) / SECOND
         if wrong_day.count >= codes.MOST_WRONG_A_DAY:
             raise TooManyRequests("wrong-codes-a-day", until_tomorrow)
@@ -290,10 +315,16 @@ class Verifications:
             raise TooManyRequests("sends-to-identifier", until_tomorrow)
         if by_one.count >= codes.MOST_SENDS_A_DAY_BY_ONE_PROVIDER:
             raise TooManyRequests("sends-to-identifier-by-provider", until_tomorrow)
-        if by_all.next_at > now:
-            raise TooManyRequests("send-delay", (by_all.next_at - now) / SECOND)
+        if (next_at := max(by_all.next_at, by_all_before.next_at)) > now:
+            raise TooManyRequests("send-delay", (next_at - now) / SECOND)
         check_success(account, sent_before.count, entered_before.count)
         return self.limits.admit(account, sii, now)
+
+
+def clear_delays(counters: SendCounters, now: int) -> list[Write]:
+    """Return the writes that let the address be sent a code at once, as a right one does."""
+    over_midnight = now - counters.by_all.window < max(codes.SEND_DELAYS)
+    return [ClearDelay(limit) for limit in (counters.by_all, *([counters.by_all_before] if over_midnight else []))]
 
 
 ShownState = Literal["pending", "matched", "confirmed", "locked", "expired", "cancelled"]

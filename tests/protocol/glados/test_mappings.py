@@ -86,7 +86,12 @@ def test_where_nobody_holds_the_identifier_there_is_no_answer() -> None:
 
 def test_prior_names_every_other_provider_once() -> None:
     held = [mapping(GAMMA), mapping(ALPHA), mapping(BETA), mapping(BETA, user="bob")]
-    assert prior_to("alpha", held) == (BETA, GAMMA)
+    assert prior_to(ALPHA, held) == (BETA, GAMMA)
+
+
+def test_a_namesake_at_another_gp_is_another_provider() -> None:
+    namesake = Provider("alpha", "Alpha", "us")
+    assert prior_to(ALPHA, [mapping(ALPHA), mapping(namesake)]) == (namesake,)
 
 
 # --- stamps

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import InvalidValue
-from chalicelib.protocol.glados.timestamps import HOUR, SECOND
+from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND
 from chalicelib.protocol.glados.webhooks import (
     SECRET_BYTES,
     check_url,
@@ -60,11 +60,24 @@ def test_a_secret_is_read_as_it_was_written() -> None:
 
 
 def test_ten_attempts_are_made_within_a_day_each_later_than_the_one_before() -> None:
-    moments = [at for attempts in range(20) if (at := next_attempt(CREATED, attempts)) is not None]
+    moments = [next_attempt(CREATED, 0, CREATED) or 0]
+    while (at := next_attempt(CREATED, len(moments), moments[-1])) is not None:
+        moments.append(at)
     assert moments == sorted(set(moments))
     assert moments[:2] == [CREATED, CREATED + 5 * SECOND]
     assert moments[-1] == CREATED + 24 * HOUR
     assert len(moments) == 10
+
+
+def test_attempts_that_come_late_keep_their_distances() -> None:
+    late = CREATED + 25 * HOUR
+    assert next_attempt(CREATED, 1, late) == late + 5 * SECOND
+    assert next_attempt(CREATED, 9, late) == late + 4 * HOUR
+    assert next_attempt(CREATED, 10, late) is None
+
+
+def test_workers_that_died_do_not_shorten_the_day() -> None:
+    assert next_attempt(CREATED, 12, CREATED + 12 * MINUTE) == CREATED + 30 * MINUTE
 
 
 # --- where one may be sent

@@ -6,7 +6,8 @@ beside a caller who asks again, so every story about a death ends with it.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.client_api import Choice, ChoiceAnswer, Code, ConfirmAnswer, VerificationRequest
@@ -33,6 +34,7 @@ from chalicelib.services.provider.state import Account, Event, FilterVersion, Ou
 from chalicelib.services.provider.verifications import Verifications
 from chalicelib.services.provider.webhooks import Webhooks
 from tests.fakes.clock import SettableClock
+from tests.fakes.faults import Fake
 from tests.fakes.peers import InProcessGp
 from tests.fakes.world import World
 
@@ -66,6 +68,7 @@ class Gp:
     rebuild: Rebuild
     publication: Publication
     following: Following
+    codes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     # --- what application providers do
 
@@ -89,12 +92,15 @@ class Gp:
     def open(self, account: Account, sii: str = PHONE, user: str = "alice", key: str | None = None) -> str:
         """Open a verification and return its id."""
         answer, _ = self.verifications.open(account, VerificationRequest(sii=sii, user_id=user), key)
+        if messages := self.world.messenger.to(uri(sii).address):
+            self.codes.setdefault(answer.verification_id, messages[-1].code)
         return answer.verification_id
 
     def code(self, verification_id: str) -> str:
-        """Return the code that the user was sent last for a verification."""
+        """Return the code that the user was sent for a verification."""
         verification = self.world.tables.verifications[VerificationId(verification_id)]
-        return self.world.messenger.to(verification.sii.address)[-1].code
+        messages = self.world.messenger.to(verification.sii.address)
+        return self.codes.get(verification_id) or messages[-1].code
 
     def enter(self, account: Account, verification_id: str, user: str = "alice") -> ConfirmAnswer:
         """Enter the right code."""
@@ -204,7 +210,7 @@ def provider(world: World) -> Gp:
         delivery=Delivery(
             w.outbox, w.store, w.accounts, w.events, verifications, w.webhook_sender, sender, w.hints, w.alarms, w.clock
         ),
-        claim_receiver=ClaimReceiver(w.store, w.hints, w.alarms, w.clock, w.entropy, gp),
+        claim_receiver=ClaimReceiver(w.store, w.buckets, w.hints, w.alarms, w.clock, w.entropy, gp),
         sequencer=Sequencer(
             w.filter_pointer, w.pending_log, w.filter_objects, w.peer_filters, w.keyring, w.alarms, w.clock, gp
         ),
@@ -293,6 +299,18 @@ def settle(*gps: Gp, minutes: int = 60, queues: bool = True) -> None:
         if quiet == 2:
             return
     raise AssertionError("there is still something to do")
+
+
+def meanwhile(fake: Fake, method: str, act: Callable[[], object]) -> None:
+    """Let something else happen just before the next call of a port's method takes effect."""
+    calls = getattr(fake, method)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        delattr(fake, method)
+        act()
+        return calls(*args, **kwargs)
+
+    setattr(fake, method, call)
 
 
 # --- what must be true of every GP, whatever has happened

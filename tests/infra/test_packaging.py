@@ -1,0 +1,155 @@
+"""What `chalice package` makes of each provider stage: a whole template, and a zip that works by itself."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.package import REPOSITORY, NotPackaged, package, stages
+
+STAGES = [name for name in stages() if name.startswith("gp-")]
+QUEUES = {"Deliver": "outbox", "Sequence": "sequence", "Follow": "follow", "Scan": "scan"}
+SCHEDULES = ("Sweep", "Publish", "FollowAll", "Rebuild")
+
+# In the function's own interpreter: answers one request, and finds every handler that the template names.
+LAMBDA = """
+import importlib, json, sys
+sys.path.insert(0, sys.argv[1])
+handlers = sys.argv[2:]
+import app
+event = {"requestContext": {"httpMethod": "GET", "resourcePath": "/.well-known/glados", "identity": {},
+         "requestId": "1"}, "headers": {}, "pathParameters": None, "multiValueQueryStringParameters": None,
+         "stageVariables": None, "body": None, "isBase64Encoded": False}
+answer = app.app(event, None)
+found = {}
+for handler in handlers:
+    module, _, name = handler.rpartition(".")
+    found[handler] = callable(getattr(importlib.import_module(module), name))
+names = ("app", "botocore", "chalice", "chalicelib", "cryptography", "msgspec")
+outside = [name for name in names if not sys.modules[name].__file__.startswith(sys.argv[1])]
+print(json.dumps({"answer": answer, "found": found, "outside": outside}))
+"""
+
+
+def index_is_reachable(folder: Path) -> bool:
+    probe = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "-d", str(folder), "six"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every stage's template, and the zip unpacked."""
+    folder = tmp_path_factory.mktemp("packages")
+    try:
+        package(STAGES, folder)
+    except NotPackaged:
+        if index_is_reachable(tmp_path_factory.mktemp("probe")):
+            raise
+        pytest.skip("the package index cannot be reached, and Chalice takes wheels from there")
+    for name in STAGES:
+        with zipfile.ZipFile(folder / name / "deployment.zip") as made:
+            made.extractall(folder / name / "unpacked")
+    return folder
+
+
+@pytest.fixture(params=STAGES)
+def stage(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def functions(packages: Path, stage: str) -> dict[str, dict[str, Any]]:
+    """The properties of each function of the stage's template."""
+    resources = json.loads((packages / stage / "sam.json").read_text())["Resources"]
+    return {
+        name: resource["Properties"]
+        for name, resource in resources.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
+def settings(stage: str) -> dict[str, Any]:
+    config = json.loads((REPOSITORY / ".chalice" / "config.json").read_text())
+    return {**config, **config["stages"][stage]}
+
+
+def test_there_is_a_stage_for_each_provider() -> None:
+    assert STAGES == ["gp-eu", "gp-us"]
+
+
+def test_the_template_has_the_api_and_every_queue_handler_and_schedule(
+    stage: str, functions: dict[str, dict[str, Any]]
+) -> None:
+    assert set(functions) == {"APIHandler", *QUEUES, *SCHEDULES}
+    for name, queue in QUEUES.items():
+        (event,) = functions[name]["Events"].values()
+        assert event["Type"] == "SQS"
+        assert event["Properties"]["Queue"]["Fn::Sub"].endswith(f":glados-{stage}-{queue}")
+    for name in SCHEDULES:
+        (event,) = functions[name]["Events"].values()
+        assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(1 minute)")
+
+
+def test_every_queue_that_is_listened_to_is_in_the_data_stack_and_waits_out_its_worker(
+    stage: str, functions: dict[str, dict[str, Any]]
+) -> None:
+    resources = json.loads((REPOSITORY / "infra" / "data-stack.json").read_text())["Resources"].values()
+    queues = {
+        resource["Properties"]["QueueName"]["Fn::Sub"]: resource["Properties"]
+        for resource in resources
+        if resource["Type"] == "AWS::SQS::Queue"
+    }
+    for name, queue in QUEUES.items():
+        stored = queues[f"glados-${{Stage}}-{queue}"]
+        assert stored["VisibilityTimeout"] >= functions[name]["Timeout"], "Lambda refuses a shorter one"
+        assert stored["RedrivePolicy"]
+
+
+def test_every_function_gets_the_stages_settings_and_its_own_bounds(
+    stage: str, functions: dict[str, dict[str, Any]]
+) -> None:
+    said = settings(stage)
+    own = {"".join(part.title() for part in name.split("_")): one for name, one in said["lambda_functions"].items()}
+    assert set(own) == {*QUEUES, *SCHEDULES}
+    for name, properties in functions.items():
+        assert properties["Environment"]["Variables"] == said["environment_variables"]
+        assert properties["Timeout"] == own.get(name, {}).get("lambda_timeout", said["lambda_timeout"])
+        assert properties["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_the_settings_exempt_no_webhook_origin(stage: str) -> None:
+    assert "GLADOS_WEBHOOK_EXEMPT_ORIGIN" not in settings(stage)["environment_variables"]
+
+
+def test_the_zip_answers_in_a_clean_interpreter(
+    packages: Path, stage: str, functions: dict[str, dict[str, Any]]
+) -> None:
+    handlers = [properties["Handler"] for properties in functions.values()]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", LAMBDA, str(packages / stage / "unpacked"), *handlers],
+        env={**settings(stage)["environment_variables"], "AWS_REGION": "eu-central-1"},
+        cwd=packages,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["answer"]["statusCode"] == 200
+    assert said["found"] == dict.fromkeys(handlers, True)
+    assert said["outside"] == []
+
+
+def test_the_zip_holds_what_is_deployed_and_nothing_of_ours_beside(packages: Path, stage: str) -> None:
+    unpacked = packages / stage / "unpacked"
+    for name in ("tests", "infra", ".chalice", "pyproject.toml", "README.md", "requirements.txt"):
+        assert not (unpacked / name).exists()
+    ours = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "chalicelib").rglob("*.py")} | {"app.py"}
+    packed = {str(path.relative_to(unpacked)) for path in (unpacked / "chalicelib").rglob("*") if path.is_file()}
+    assert packed | {"app.py"} == ours
+    assert all((unpacked / name).read_bytes() == (REPOSITORY / name).read_bytes() for name in ours)

@@ -1,0 +1,112 @@
+"""The house itself: its floors, its dependencies, how fast it wakes, and how long its rooms are."""
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+DEPLOYED = sorted((REPOSITORY / "chalicelib").rglob("*.py"))
+LONGEST_FILE = 400
+SLOWEST_IMPORT = 1.5
+ROUNDS = 5
+
+# Importing botocore alone does nothing yet: a first client loads most of it, and a model.
+BOTOCORE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
+TIMED = """
+import time
+began = time.perf_counter()
+{what}
+print(time.perf_counter() - began)
+"""
+
+
+def environment() -> dict[str, str]:
+    config = json.loads((REPOSITORY / ".chalice" / "config.json").read_text())
+    settings: dict[str, str] = config["stages"]["gp-eu"]["environment_variables"]
+    return {**settings, "AWS_DEFAULT_REGION": "eu-central-1"}
+
+
+def python(code: str) -> str:
+    """Run code in a fresh interpreter of the deployed stage."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def project() -> dict[str, Any]:
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def test_what_is_deployed_is_what_the_project_depends_on(project: dict[str, Any]) -> None:
+    deployed = (REPOSITORY / "requirements.txt").read_text().split()
+    assert sorted(deployed) == sorted(project["project"]["dependencies"])
+
+
+def test_every_dependency_is_pinned(project: dict[str, Any]) -> None:
+    extras = project["project"]["optional-dependencies"].values()
+    for requirement in (*project["project"]["dependencies"], *(one for extra in extras for one in extra)):
+        assert "==" in requirement or requirement.startswith("glados-mimi["), requirement
+
+
+def test_imports_point_down_only() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()", "--no-cache"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_the_app_only_registers() -> None:
+    """It is a module by itself, which import-linter does not read."""
+    imported = {
+        name
+        for node in ast.walk(ast.parse((REPOSITORY / "app.py").read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
+    }
+    assert imported == {"chalicelib", "chalicelib.handlers", "chalicelib.handlers.routing"}
+
+
+def test_only_config_reads_the_environment() -> None:
+    readers = [path.name for path in DEPLOYED if {"environ", "getenv"} & names_in(path)]
+    assert readers == ["config.py"]
+
+
+def names_in(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute)} | {
+        node.id for node in nodes if isinstance(node, ast.Name)
+    }
+
+
+def test_the_app_wakes_hardly_slower_than_botocore() -> None:
+    best = {
+        what: min(float(python(TIMED.format(what=what))) for _ in range(ROUNDS)) for what in ("import app", BOTOCORE)
+    }
+    assert best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT, best
+
+
+def test_what_a_cold_start_does_not_need_is_not_imported_and_nothing_is_built() -> None:
+    loaded = set(
+        python(
+            "import app, sys\n"
+            "from chalicelib.storage import clients\n"
+            "assert clients.session.cache_info().currsize == 0, 'a session was made'\n"
+            "print(*sys.modules)"
+        ).split()
+    )
+    assert loaded & {"boto3", "email_validator", "pydantic", "numpy", "moto", "pytest", "unittest.mock"} == set()
+
+
+@pytest.mark.parametrize("folder", ["chalicelib", "infra"])
+def test_no_file_is_longer_than_one_can_read(folder: str) -> None:
+    lines = {str(path): len(path.read_text().splitlines()) for path in (REPOSITORY / folder).rglob("*.py")}
+    assert {path: length for path, length in lines.items() if length > LONGEST_FILE} == {}
