@@ -1,18 +1,40 @@
-"""What a whole run of the tests is told on the command line."""
+"""What a whole run of the tests is told on the command line, and what every test may ask for."""
+
+import os
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parent.parent
+CAMPAIGN = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--campaign",
         type=int,
-        default=15,
+        default=CAMPAIGN,
         metavar="N",
-        help="let the federation live through N random histories (default: 15)",
+        help="let the federation live through N random histories (default: 15), and other campaigns N/15 times as long",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "campaign_seed" in metafunc.fixturenames:
         metafunc.parametrize("campaign_seed", range(metafunc.config.getoption("--campaign")))
+
+
+@pytest.fixture(scope="session")
+def campaign(request: pytest.FixtureRequest) -> int:
+    """Return how many times longer than by default a campaign runs that is no life of the federation."""
+    length: int = request.config.getoption("--campaign")
+    return max(1, length // CAMPAIGN)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of texts and vectors beside the repository, or skip."""
+    folder = Path(os.environ.get("GLADOS_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("there is no ../shared, and GLADOS_SHARED names no folder")
+    return folder

@@ -99,6 +99,8 @@ def test_every_kind_of_refusal_has_a_status() -> None:
         "NotAcceptable",
         "WrongCode",
         "TokenRefused",
+        "InvalidHandshake",
+        "UnsupportedCipherSuite",
     }
     assert status_of(DecodeError("malformed")) == 422
 
