@@ -49,13 +49,11 @@ from chalicelib.storage.peer_filters import AwsPeerFilters
 from chalicelib.storage.peer_heads import AwsPeerHeads
 from chalicelib.storage.pending_log import AwsPendingLog
 from chalicelib.storage.queues import Queues
-from chalicelib.storage.rebuild_jobs import AwsRebuildJobs
 from chalicelib.storage.records import RecordRows
 from chalicelib.storage.scans import AwsScans
 from chalicelib.storage.sealing import Sealer
 from chalicelib.storage.snapshots import AwsSnapshots
 from chalicelib.storage.store import AwsStore
-from chalicelib.storage.subscriptions import AwsSubscriptions
 from chalicelib.storage.trust_lists import AwsTrustLists
 from chalicelib.storage.webhook_sender import HttpsWebhookSender
 
@@ -289,6 +287,8 @@ def sequencer() -> Sequencer:
 @functools.cache
 def rebuild() -> Rebuild:
     """Fresh filters."""
+    from chalicelib.storage.rebuild_jobs import AwsRebuildJobs  # noqa: PLC0415 (pynamodb; few containers need it)
+
     return Rebuild(
         filter_pointer(),
         store(),
@@ -306,6 +306,8 @@ def rebuild() -> Rebuild:
 @functools.cache
 def publication() -> Publication:
     """What peers see of our filter."""
+    from chalicelib.storage.subscriptions import AwsSubscriptions  # noqa: PLC0415 (pynamodb; few containers need it)
+
     return Publication(
         filter_pointer(),
         filter_objects(),

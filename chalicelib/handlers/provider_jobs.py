@@ -5,18 +5,16 @@ and the handler raises if any failed, so a redelivery holds the failed ones and 
 """
 
 import json
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from chalice import Blueprint
 
 from chalicelib import wiring
+from chalicelib.handlers import log
 from chalicelib.services.provider.state import OutboxId
 
 jobs = Blueprint(__name__)
-log = Logger(service="glados", log_uncaught_exceptions=False)
 
 
 class BatchFailed(Exception):
@@ -32,9 +30,7 @@ def work_off(event: Any, queue: str, do: Callable[[dict[str, Any]], None]) -> No
             do(json.loads(record["body"]))
         except Exception as error:  # noqa: BLE001 (one bad message must not stop the others)
             failed += 1
-            # An exception's message may quote a value; its type and place never do.
-            where = traceback.format_tb(error.__traceback__)
-            log.error("message failed", queue=queue, error=type(error).__name__, where=where)  # noqa: TRY400
+            log.failure("message failed", error, queue=queue)
         else:
             wiring.queues().delete(queue, record["receiptHandle"])
     if failed:

@@ -18,17 +18,15 @@ import functools
 import hashlib
 import json
 import ssl
-import traceback
 import uuid
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
-from aws_lambda_powertools import Logger
 from chalice import Blueprint, Chalice, Response
 
 from chalicelib import errors, wiring
-from chalicelib.handlers import bodies, problems
+from chalicelib.handlers import bodies, log, problems
 from chalicelib.protocol.glados.client_api import Body
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.access import Presented
@@ -41,7 +39,6 @@ LONGEST_PARAMETER = 1_024
 KEPT = ("Content-Type", "Location", "Cache-Control")  # Of an answer that is kept for repeats.
 IN_FLIGHT = 30_000  # Milliseconds; the gateway gives an answer up after 29 s.
 
-log = Logger(service="glados", log_uncaught_exceptions=False)
 
 CallBody = TypeVar("CallBody", bound=Body)
 Caller = Literal["anyone", "certificate", "token", "account", "peer"]
@@ -224,9 +221,7 @@ def _answer(route: Route, view: View, request: Any, parameters: dict[str, str]) 
     except errors.Refusal as refusal:
         return _refused(route, refusal, request_id)
     except Exception as error:  # noqa: BLE001 (the last line: a bug or an outage becomes a bare 500)
-        # The message of an exception may quote a value; its type and place never do.
-        where = traceback.format_tb(error.__traceback__)
-        log.error("unhandled error", request_id=request_id, error=type(error).__name__, where=where)  # noqa: TRY400
+        log.failure("unhandled error", error, request_id=request_id)
         return _problem(problems.INTERNAL, "the error is logged under this request id", request_id, {}, {})
 
 

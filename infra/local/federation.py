@@ -251,7 +251,6 @@ class _Setup:
             "GLADOS_EMAIL_FROM": _sender(gp),
             "GLADOS_TRUST_AUTHORITY": json.dumps(self.trust_key.public_jwk()),
             "GLADOS_WEBHOOK_EXEMPT_ORIGIN": self.inbox.receiving_url,
-            "POWERTOOLS_SERVICE_NAME": "glados",
         }
 
     def operator(self, gp: str, *arguments: str | Path) -> dict[str, Any]:

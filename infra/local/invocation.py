@@ -39,7 +39,7 @@ def isolate_threads(app: Chalice) -> None:
 
 
 class LambdaContext:
-    """The second argument of a Lambda function, with what handlers and powertools read from it."""
+    """The second argument of a Lambda function, with what handlers read from it."""
 
     function_version = "$LATEST"
     memory_limit_in_mb = "1024"

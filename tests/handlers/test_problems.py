@@ -21,7 +21,8 @@ def subclasses(of: type[errors.Refusal]) -> Iterator[type[errors.Refusal]]:
 
 
 def test_every_refusal_that_can_be_raised_has_a_row_and_every_row_is_one() -> None:
-    assert set(subclasses(errors.Refusal)) == set(problems.PROBLEMS)
+    served = {one for one in subclasses(errors.Refusal) if not one.__module__.startswith("chalicelib.protocol.mls")}
+    assert served == set(problems.PROBLEMS)
 
 
 def test_problem_types_are_a_closed_list() -> None:

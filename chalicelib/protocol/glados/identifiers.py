@@ -18,8 +18,6 @@ import unicodedata
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
-import phonenumbers
-
 from chalicelib.errors import InvalidIdentifier, InvalidValue
 
 _TEL = re.compile(r"\+[1-9][0-9 .()-]{4,30}", re.ASCII)
@@ -27,14 +25,6 @@ _SEPARATORS = str.maketrans("", "", " .()-")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN_IN_MAILTO = frozenset("?,;")
 _LONGEST = 1_000
-
-_SMS_TYPES = frozenset(
-    {
-        phonenumbers.PhoneNumberType.MOBILE,
-        phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE,
-        phonenumbers.PhoneNumberType.PERSONAL_NUMBER,
-    }
-)
 
 # The numbers Ofcom keeps for drama: possible, never assigned to anyone.
 _TEST_NUMBERS = re.compile(r"\+447700900[0-9]{3}", re.ASCII)
@@ -83,6 +73,8 @@ def parse_sii(text: str) -> Sii:
 
 
 def _canonical_number(text: str) -> str:
+    import phonenumbers  # noqa: PLC0415 - as for `email_validator`
+
     if not _TEL.fullmatch(text):
         raise InvalidIdentifier(
             "a phone number is + and a country code, then digits with spaces, dots, hyphens or parentheses",
@@ -128,15 +120,20 @@ def _canonical_address(text: str) -> str:
 
 def phone_region(sii: Sii) -> str:
     """Return the ISO 3166 region of a phone number ("001" for the world, "ZZ" for none)."""
+    import phonenumbers  # noqa: PLC0415 - as for `email_validator`
+
     number = phonenumbers.parse(sii.address)
     return phonenumbers.region_code_for_number(number) or "ZZ"
 
 
 def check_reachable(sii: Sii) -> None:
     """Refuse an identifier that no SMS or mail of ours can reach, though it may well be mapped or asked for."""
+    import phonenumbers  # noqa: PLC0415 - as for `email_validator`
+
     if sii.channel == "sms":
         kind = phonenumbers.number_type(phonenumbers.parse(sii.address))
-        if kind not in _SMS_TYPES:
+        kinds = phonenumbers.PhoneNumberType
+        if kind not in (kinds.MOBILE, kinds.FIXED_LINE_OR_MOBILE, kinds.PERSONAL_NUMBER):
             raise InvalidIdentifier("the phone number's type takes no SMS", "sii")
     elif not sii.address.isascii():
         raise InvalidIdentifier("the local part needs SMTPUTF8, which the mail service does not carry", "sii")
