@@ -80,7 +80,7 @@ def enter_code(call: Call[api.Code]) -> api.ConfirmAnswer:
 )
 def choose(call: Call[api.Choice]) -> api.ChoiceAnswer:
     """Record which application a user wants to be reached at."""
-    return wiring.preferences().choose(call.account, call.body)
+    return wiring.preferences().choose(call.account, call.body, call.idempotency_key)
 
 
 @door.serve("POST", "/v1/mappings/search", "account", scope="register", takes=api.Search, gives=api.MappingList)

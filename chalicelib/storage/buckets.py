@@ -68,7 +68,8 @@ class AwsBuckets:
     ) -> tuple[int, int, bytes] | None:
         """Take once, or return None if another was quicker."""
         key: Item = {"owner": owner, "kind": kind}
-        if not known.read:
+        remembered = known.read
+        if not remembered:
             known.row, known.read = self.database.get(TABLE, key), True
         row = known.row
         tokens, at, seen, version = burst * _MICRO, now, b"", 0
@@ -85,6 +86,9 @@ class AwsBuckets:
         merged = sketches.merge(seen, sketch) if seen or sketch else b""
         wait = 0 if left >= _MICRO else math.ceil((_MICRO - left) * SECOND / (rate * _MICRO)) if rate > 0 else DAY
         if row is not None and not taken and merged == seen:
+            if remembered:  # Somebody may have given tokens back since: nobody is refused by memory alone.
+                known.read = False
+                return self._try(known, owner, kind, want, rate, burst, now, sketch)
             return 0, wait, merged  # An empty bucket is not written again for each that finds it empty.
         changed: Item = {
             **key,

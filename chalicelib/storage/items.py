@@ -243,10 +243,10 @@ class Items:
             case RecordProof(now=now):
                 change, condition = "SET #proof = :verification, #proof_at = :now, #proof_used = :used", ""
                 kept |= {"now": now, "used": False}
-            case SpendProof(choice=choice):
-                change = "SET #proof_used = :used, #spent_on = :choice"
+            case SpendProof(spent_on=spent_on):
+                change = "SET #proof_used = :used, #spent_on = :spent_on"
                 condition = "#proof = :verification AND #proof_used = :unused"
-                kept |= {"used": True, "unused": False, "choice": choice}
+                kept |= {"used": True, "unused": False, "spent_on": spent_on}
         return Update(VERIFY, key, change + ", #gone_at = :gone_at, #schema = :schema", condition, kept)
 
     # --- limits

@@ -173,6 +173,7 @@ def _write_config(folder: Path, database: Path, port: int, federation_port: int,
     config = configparser.ConfigParser()
     config["general"] = {
         "server.name": "bench.example",
+        "pidfile.path": str(folder / "sydent.pid"),
         "log.level": "WARNING",
         "templates.path": str(folder / "templates"),
         "brand.default": "bench",

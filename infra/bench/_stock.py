@@ -8,6 +8,8 @@ from time to time.
 import argparse
 import time
 
+import msgspec
+
 from chalicelib import wiring
 from chalicelib.protocol.glados import mappings
 from chalicelib.protocol.glados.filters import SMALLEST_N, Parameters
@@ -17,10 +19,10 @@ from chalicelib.protocol.glados.timestamps import DAY
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords, Versioned
 from chalicelib.services.provider.writes import ReplaceRecords
-from chalicelib.storage import clients
 from chalicelib.storage.dynamodb import SCHEMA, Item, Put, to_wire
 from chalicelib.storage.peer_heads import AwsPeerHeads
 from chalicelib.storage.records import SII
+from chalicelib.storage.signed_call import SignedCall
 from infra.bench._numbers import mapped
 
 BATCH = 25  # BatchWriteItem takes no more.
@@ -32,18 +34,19 @@ NOBODY = "https://127.0.0.1:9"
 
 def stock_mappings(first: int, count: int) -> None:
     """Write the mappings of `count` identifiers."""
-    numbers = range(first, first + count)
+    numbers, call = range(first, first + count), SignedCall()
     for begin in range(0, count, SAID):
         some = numbers[begin : begin + SAID]
         for start in range(0, len(some), BATCH):
-            _write([_row(number) for number in some[start : start + BATCH]])
+            _write([_row(number) for number in some[start : start + BATCH]], call)
         print(len(some), flush=True)
 
 
-def _write(rows: list[Item]) -> None:
-    pending = {wiring.database().name(SII): [{"PutRequest": {"Item": to_wire(row)}} for row in rows]}
+def _write(rows: list[Item], call: SignedCall) -> None:
+    pending: object = {wiring.database().name(SII): [{"PutRequest": {"Item": to_wire(row)}} for row in rows]}
     while pending:
-        pending = clients.client("dynamodb", 3).batch_write_item(RequestItems=pending)["UnprocessedItems"]
+        answer = call.send("BatchWriteItem", msgspec.json.encode({"RequestItems": pending}))
+        pending = msgspec.json.decode(answer, type=dict[str, object])["UnprocessedItems"]
 
 
 def _row(number: int) -> Item:

@@ -84,6 +84,13 @@ def test_the_route_table_is_the_contracts_and_the_apps(edge: Edge) -> None:
     assert served == set(map(name_of, ROUTES))
 
 
+def test_only_what_says_who_we_are_is_public() -> None:
+    assert set(map(name_of, PUBLIC)) == {
+        "GET /.well-known/glados", "GET /.well-known/jwks.json", "GET /openapi.json",
+    }  # fmt: skip
+    assert all(route.public == (route.caller == "anyone") for route in ROUTES)
+
+
 def test_every_route_of_an_account_names_the_scope_it_takes() -> None:
     scopes = {"/v1/queries": "query", "/v1/webhook": "webhooks", "/v1/events": "webhooks", "/v1/account": "account"}
     for route in OF_APS:
@@ -97,7 +104,8 @@ def test_without_a_client_certificate_nothing_is_served_that_is_not_public(edge:
         refused = edge.call("POST", path_of(route), b"grant_type=client_credentials", token_form())
         assert (refused.status, refused.json["error"]) == (401, "invalid_client")
     else:
-        send(edge, route, None, f"Bearer {alpha.token()}").problem(401, "client-certificate-required")
+        for authorization in (None, f"Bearer {alpha.token()}"):
+            send(edge, route, None, authorization).problem(401, "client-certificate-required")
 
 
 def token_form() -> dict[str, str]:

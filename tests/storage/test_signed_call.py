@@ -19,7 +19,7 @@ def test_the_signature_is_the_one_that_botocore_makes(aws: AwsPorts, token: str 
     call = SignedCall()
     call.credentials = Credentials("access", "secret", token)
     body = b'{"RequestItems": {}}'
-    ours = call._signed(body)
+    ours = call._signed("BatchGetItem", body)
     unsigned = {name: ours[name] for name in ("Content-Type", "X-Amz-Target")}
     theirs = AWSRequest("POST", call.url, headers=unsigned, data=body)
 
@@ -35,7 +35,7 @@ def test_the_signature_is_the_one_that_botocore_makes(aws: AwsPorts, token: str 
 def test_a_refusal_is_a_client_error_with_its_code(aws: AwsPorts) -> None:
     body = json.dumps({"RequestItems": {"no-such-table": {"Keys": [{"h": {"S": "x"}}]}}}).encode()
     with pytest.raises(ClientError) as refused:
-        SignedCall().send(body)
+        SignedCall().send("BatchGetItem", body)
     assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
 
 

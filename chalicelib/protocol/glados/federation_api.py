@@ -25,6 +25,11 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
+Moment = Annotated[str, Meta(max_length=24, description="RFC 3339 in UTC with milliseconds")]
+Jws = Annotated[str, Meta(min_length=1, max_length=16_384)]
+GpName = Annotated[str, Meta(min_length=1, max_length=32)]
+
+
 class PeerQuery(Body, frozen=True, kw_only=True):
     """`POST /federation/v1/queries`; `asker` is a daily pseudonym of the provider behind the question."""
 
@@ -125,7 +130,7 @@ class DeltaRef(Body, frozen=True, kw_only=True):
 
     from_seq: Count = msgspec.field(name="from")
     to_seq: Count = msgspec.field(name="to")
-    at: str
+    at: Moment
     bits: Count
     bytes: Count
     sha256: Sha256
@@ -134,8 +139,8 @@ class DeltaRef(Body, frozen=True, kw_only=True):
 class FilterAnswer(Body, frozen=True, kw_only=True):
     """`GET /federation/v1/filter`: the manifest and head as JWS, and the newest deltas, at most 100."""
 
-    manifest: str
-    head: str
+    manifest: Jws
+    head: Jws
     deltas: Annotated[list[DeltaRef], Meta(max_length=MOST_REFS)]
 
 
@@ -144,7 +149,7 @@ class SubscriptionRequest(Body, frozen=True, kw_only=True):
 
     version: Count
     callback: Annotated[str, Meta(min_length=1, max_length=2000)]
-    since: str | UnsetType = UNSET
+    since: Moment | UnsetType = UNSET
     after: Count | UnsetType = UNSET
 
 
@@ -165,11 +170,11 @@ class SubscriptionAnswer(Body, frozen=True, kw_only=True):
 class Notification(Body, frozen=True, kw_only=True):
     """`POST /federation/v1/notifications`, the subscriber's side: everything since the last acknowledged seq."""
 
-    gp: str
+    gp: GpName
     version: Count
     seq: Count
-    at: str
-    head: str
+    at: Moment
+    head: Jws
     bits: Bits | UnsetType = UNSET
     deltas: Deltas | UnsetType = UNSET
 
@@ -177,7 +182,7 @@ class Notification(Body, frozen=True, kw_only=True):
 class ClaimRequest(Body, frozen=True, kw_only=True):
     """`POST /federation/v1/claims`."""
 
-    claim: Annotated[str, Meta(min_length=1, max_length=16_384)]
+    claim: Jws
 
 
 class Claim(Body, frozen=True, kw_only=True):
@@ -191,8 +196,8 @@ class Claim(Body, frozen=True, kw_only=True):
     sii: SiiText
     mapping: PeerMapping
     choice: Literal["prefer", "replace"]
-    preferred_at: str
-    verified_at: str
+    preferred_at: Moment
+    verified_at: Moment
     channel: Literal["sms", "email"]
 
 

@@ -84,8 +84,12 @@ class Preferences:
     clock: Clock
     entropy: Entropy
 
-    def choose(self, account: Account, choice: Choice) -> ChoiceAnswer:
-        """Record a user's choice for the AP's own mapping of `sii` to `user_id`."""
+    def choose(self, account: Account, choice: Choice, key: str | None = None) -> ChoiceAnswer:
+        """Record a user's choice for the AP's own mapping of `sii` to `user_id`.
+
+        With an idempotency `key` a repeat is answered as the first time while the choice still stands; without
+        one it is another choice, which needs another proof.
+        """
         sii = parse_sii(choice.sii)
         if choice.choice == "keep":
             return self._keep(account, sii, choice.user_id)
@@ -97,7 +101,8 @@ class Preferences:
         def judge(records: Records, mapping: Mapping, consulted: Consulted, now: int) -> Change:
             return mappings.choose(records, mapping, kind, now, consulted.stamps)
 
-        chosen, pending = self._decide(account, PairKey(account.provider_id, sii, choice.user_id), kind, about, judge)
+        pair_key = PairKey(account.provider_id, sii, choice.user_id)
+        chosen, pending = self._decide(account, pair_key, kind, about, judge, key)
         return ChoiceAnswer(mapping=MappingAnswer.of(chosen, own=True), choice=kind, pending=pending)
 
     def restore(self, account: Account, mapping_id: str) -> MappingAnswer:
@@ -114,7 +119,7 @@ class Preferences:
             return mappings.restore(records, mapping, now, consulted.stamps)
 
         key = PairKey(account.provider_id, sii, found.user_id)
-        restored, _ = self._decide(account, key, "restore", about, judge)
+        restored, _ = self._decide(account, key, "restore", about, judge, None)
         return MappingAnswer.of(restored, own=True)
 
     def show(self, account: Account, mapping_id: str) -> MappingAnswer:
@@ -165,19 +170,28 @@ class Preferences:
         return ChoiceAnswer(mapping=MappingAnswer.of(mapping, own=True), choice="keep", pending=[])
 
     def _decide(
-        self, account: Account, key: PairKey, choice: ProvenChoice, about: "About", judge: "Judge"
+        self,
+        account: Account,
+        key: PairKey,
+        choice: ProvenChoice,
+        about: "About",
+        judge: "Judge",
+        repeat_key: str | None,
     ) -> tuple[Mapping, list[str]]:
         """Ask the peers, judge, and make the choice true here in one transaction with its claims and notices.
 
-        Asked for once more, because the answer was lost, a choice that still stands is answered as it is.
+        Asked for once more under the same key, because the answer was lost, a choice that still stands is
+        answered as it is.
         """
+        source = self.entropy(16) if repeat_key is None else repeat_key.encode()
+        request = f"{choice} {self.keyring.digest('choice', account.provider_id, choice, source).hex()}"
         kind: Literal["prefer", "replace"] = "replace" if choice == "replace" else "prefer"
         consulted: Consulted | None = None
         for _ in range(MOST_TRIES):
             now = self.clock()
             pair = self.store.pair(key)  # Read first: where it was spent, the records show on what.
             stored, _, heads = self.snapshots.read(key.sii, account.provider_id)
-            repeated = pair.proof_used and pair.spent_on == choice and _stands(stored.records, about(stored), choice)
+            repeated = pair.proof_used and pair.spent_on == request and _stands(stored.records, about(stored), choice)
             proof = _proof(pair, now, repeated=repeated)
             mapping = about(stored)
             if consulted is None:
@@ -191,7 +205,7 @@ class Preferences:
             day = now - now % DAY
             limit = LimitKey("choices", f"{account.provider_id} {key.sii.uri}", day, day + DAY)
             count = CountUp(limit, MOST_CHOICES_A_DAY, now)
-            spend = SpendProof(key, proof.verification_id, choice)
+            spend = SpendProof(key, proof.verification_id, request)
             replace = ReplaceRecords(key.sii, stored, change, now)
             writes: list[Write] = [spend, count, replace, *told, *(AddOutbox(claim) for claim in claims)]
             try:

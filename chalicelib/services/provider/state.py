@@ -139,7 +139,7 @@ class Pair:
     """What one provider has proved about one user and SII: the live verification, and the last proof.
 
     `proof` is the verification whose code was checked at `proof_at`; `proof_used` says that a choice spent it, and
-    `spent_on` which one, so that the same choice asked for again is known.
+    `spent_on` which request, so that the same one asked again is known.
     """
 
     live: VerificationId | None = None

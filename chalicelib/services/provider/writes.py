@@ -135,7 +135,7 @@ class SpendProof:
 
     key: PairKey
     verification_id: VerificationId
-    choice: str = ""
+    spent_on: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

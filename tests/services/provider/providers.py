@@ -112,10 +112,13 @@ class Gp:
         self.world.clock.advance(2 * MINUTE)
         return self.enter(account, self.open(account, sii, user), user)
 
-    def choose(self, account: Account, choice: str, sii: str = PHONE, user: str = "alice") -> ChoiceAnswer:
-        """Make a choice with the proof at hand."""
+    def choose(
+        self, account: Account, choice: str, sii: str = PHONE, user: str = "alice", key: str | None = "a key"
+    ) -> ChoiceAnswer:
+        """Make a choice with the proof at hand, under an idempotency key as a careful caller sends it."""
         assert choice in {"prefer", "replace", "keep"}
-        return self.preferences.choose(account, Choice(sii=sii, user_id=user, choice=choice))  # type: ignore[arg-type]
+        body = Choice(sii=sii, user_id=user, choice=choice)  # type: ignore[arg-type]
+        return self.preferences.choose(account, body, key)
 
     def ask(self, account: Account, sii: str = PHONE) -> str | None:
         """Return the provider that a query leads to, or None."""

@@ -10,8 +10,9 @@ from chalicelib.errors import DecodeError
 from chalicelib.protocol.glados.federation_api import ClaimAnswer
 from chalicelib.protocol.glados.mappings import AHEAD
 from chalicelib.protocol.glados.signed import sign, verify
-from chalicelib.protocol.glados.timestamps import MINUTE, format_time
+from chalicelib.protocol.glados.timestamps import DAY, MINUTE, format_time
 from chalicelib.services.provider.state import Account
+from tests.fakes.clock import START
 from tests.services.provider.providers import (
     PHONE,
     Gp,
@@ -69,6 +70,8 @@ def forged(us: Gp, claim: str, **changes: object) -> str:
     key = us.world.keyring._signing_key("glados-claim+jwt")
     public = as_peer(us).verifying_keys("glados-claim+jwt")
     said = verify(claim, "glados-claim+jwt", public, issuer="us", audience="eu", now=us.world.clock())
+    if "preferred_at" in changes:
+        said["mapping"] = {**said["mapping"], "preferred_at": changes["preferred_at"]}
     return sign(key, "glados-claim+jwt", {**said, **changes})
 
 
@@ -157,6 +160,10 @@ def test_a_choice_after_a_claim_is_later_than_it() -> None:
         {"sii": "nobody"},
         {"choice": "keep"},
         {"preferred_at": "soon"},
+        {"verified_at": "just now"},
+        {"verified_at": format_time(START - 2 * DAY)},
+        {"verified_at": format_time(START + DAY)},
+        {"channel": "email"},
         {"extra": 1},
     ],
     ids=lambda changes: " ".join(f"{name} {value}" for name, value in changes.items()),

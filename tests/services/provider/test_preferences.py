@@ -103,6 +103,14 @@ def test_the_same_choice_asked_for_again_is_answered_as_it_stands(two: Two) -> N
     assert types(gp, alpha) == [("mapping.superseded", 1)]
 
 
+@pytest.mark.parametrize("key", [None, "another key"])
+def test_the_same_choice_by_another_request_needs_another_code(two: Two, key: str | None) -> None:
+    gp, _, beta = two
+    gp.choose(beta, "replace", user="bob", key=key)
+    with pytest.raises(VerificationRequired):
+        gp.choose(beta, "replace", user="bob", key=None)
+
+
 def test_a_choice_that_another_has_overtaken_is_not_answered_as_if_it_stood(two: Two) -> None:
     gp, alpha, beta = two
     gp.choose(beta, "prefer", user="bob")
