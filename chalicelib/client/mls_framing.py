@@ -8,6 +8,7 @@ from chalicelib.client.mls_crypto import NONCE_SIZE, CannotDecrypt, MemberSuite
 from chalicelib.client.mls_key_schedule import EpochSecrets
 from chalicelib.client.mls_secret_tree import SecretTree
 from chalicelib.errors import DecodeError
+from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import (
     AuthenticatedContent,
     ContentType,
@@ -22,6 +23,7 @@ from chalicelib.protocol.mls.framing import (
     read_content,
 )
 from chalicelib.protocol.mls.group_info import GroupContext
+from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.tls import Reader, decode, opaque, uint8, uint32, uint64
 
 
@@ -174,6 +176,16 @@ def sign_content(
     """Return the signature over a content (§6.1)."""
     signed = framed.to_be_signed(wire_format, context)
     return suite.suite.sign_with_label(private_key, "FramedContentTBS", signed)
+
+
+def verify_content(suite: MemberSuite, content: AuthenticatedContent, group: PublicGroup) -> None:
+    """Verify what a member of this epoch said; handshakes are verified as they are staged."""
+    framed = content.content
+    leaf = Draft(group.tree).leaf(framed.sender.index or 0)
+    if leaf is None or framed.epoch != group.epoch or framed.group_id != group.context.group_id:
+        raise CannotDecrypt("an application message comes from nobody in this epoch")
+    signed = framed.to_be_signed(content.wire_format, group.context)
+    suite.suite.verify_with_label(leaf.signature_key, "FramedContentTBS", signed, content.auth.signature, "mls-6.1-1")
 
 
 def confirmation_tag(suite: MemberSuite, secrets: EpochSecrets, confirmed_transcript_hash: bytes) -> bytes:

@@ -20,6 +20,7 @@ from chalicelib.client.mls_framing import (
     protect_private,
     protect_public,
     sign_content,
+    verify_content,
 )
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage, Random
 from chalicelib.client.mls_key_schedule import EpochSecrets, welcome_key_and_nonce
@@ -29,13 +30,7 @@ from chalicelib.client.mls_welcome import make_welcome, open_group_secrets, secr
 from chalicelib.protocol.mls import tree_math
 from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
 from chalicelib.protocol.mls.draft import Draft
-from chalicelib.protocol.mls.extensions import (
-    EXTERNAL_PUB,
-    RATCHET_TREE,
-    Extension,
-    Extensions,
-    find,
-)
+from chalicelib.protocol.mls.extensions import EXTERNAL_PUB, RATCHET_TREE, Extension, Extensions, find
 from chalicelib.protocol.mls.framing import (
     AuthenticatedContent,
     FramedContent,
@@ -54,12 +49,7 @@ from chalicelib.protocol.mls.nodes import LeafNodeSource
 from chalicelib.protocol.mls.plain_tree import PlainTree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposal_list import ProposalList, QueuedProposal
-from chalicelib.protocol.mls.proposals import (
-    ExternalInit,
-    PreSharedKey,
-    Proposal,
-    Update,
-)
+from chalicelib.protocol.mls.proposals import ExternalInit, PreSharedKey, Proposal, Update
 from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit, StagedProposal
 from chalicelib.protocol.mls.staging import apply_proposals
 from chalicelib.protocol.mls.support import Support
@@ -203,7 +193,7 @@ class Member:
 
     def propose(self, proposal: Proposal, authenticated_data: bytes = b"") -> MLSMessage:
         """Return a proposal to send."""
-        content = self._authenticate(proposal, authenticated_data=authenticated_data)
+        content = self._authenticate(proposal, WireFormat.PUBLIC_MESSAGE, authenticated_data)
         return MLSMessage(protect_public(self.suite, self.secrets.membership_key, content, self.group.context))
 
     def propose_update(self, random: Random) -> tuple[MLSMessage, Self]:
@@ -324,7 +314,7 @@ class Member:
         """Return the member after a handshake, or the data of an application message."""
         content = self.open(message)
         if isinstance(content.content.content, bytes):
-            self._verify_application(content)
+            verify_content(self.suite, content, self.group)
             return content.content.content
         staged = self.group.stage_content(content, now)
         if isinstance(staged, StagedProposal):
@@ -348,26 +338,10 @@ class Member:
             protect_private(self.suite, self.secrets.sender_data_secret, self.secret_tree, content, random(4))
         )
 
-    def _verify_application(self, content: AuthenticatedContent) -> None:
-        leaf = Draft(self.group.tree).leaf(content.content.sender.index or 0)
-        if leaf is None or content.content.epoch != self.epoch:
-            raise NotForThisMember("an application message comes from nobody in this epoch")
-        self.suite.suite.verify_with_label(
-            leaf.signature_key,
-            "FramedContentTBS",
-            content.content.to_be_signed(content.wire_format, self.group.context),
-            content.auth.signature,
-            "mls-6.1-1",
-        )
-
     def _authenticate(
-        self,
-        body: bytes | Proposal,
-        wire_format: WireFormat = WireFormat.PUBLIC_MESSAGE,
-        authenticated_data: bytes = b"",
+        self, body: bytes | Proposal, wire_format: WireFormat, authenticated_data: bytes = b""
     ) -> AuthenticatedContent:
-        context = self.group.context
-        sender = Sender(SenderType.MEMBER, self.leaf_index)
+        context, sender = self.group.context, Sender(SenderType.MEMBER, self.leaf_index)
         framed = FramedContent(context.group_id, context.epoch, sender, authenticated_data, body)
         signature = sign_content(self.suite, self.identity.signature_private, wire_format, framed, context)
         return AuthenticatedContent(wire_format, framed, FramedContentAuthData(signature))

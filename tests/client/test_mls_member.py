@@ -85,7 +85,7 @@ def test_a_pre_shared_key_is_needed_to_follow_and_to_join() -> None:
     story = Story("alice", "bob")
     for name in ("alice", "bob"):
         story.members[name] = dataclasses.replace(story.members[name], psks={b"a key": b"secret"})
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     pending = story.pending("alice", Add(owner.public), external_psk(b"a key"))
     without = dataclasses.replace(story.members["bob"], psks={})
     with pytest.raises(NotForThisMember, match="pre-shared key"):
@@ -99,7 +99,7 @@ def test_a_pre_shared_key_is_needed_to_follow_and_to_join() -> None:
         Member.join(owner, welcome_of(pending.welcome), tree)
     with pytest.raises(CannotDecrypt):
         Member.join(owner, welcome_of(pending.welcome), tree, {b"a key": b"another"})
-    story.members["carol"] = Member.join(owner, welcome_of(pending.welcome), tree, {b"a key": b"secret"})
+    story.members["third"] = Member.join(owner, welcome_of(pending.welcome), tree, {b"a key": b"secret"})
     story.agree()
 
 
@@ -115,17 +115,17 @@ def test_an_earlier_epochs_resumption_key_is_remembered() -> None:
 
 def test_a_welcome_is_for_those_it_names() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     pending = story.pending("alice", Add(owner.public))
     story.accept("alice", pending)
     with pytest.raises(NotForThisMember, match="not for this KeyPackage"):
-        Member.join(story.key_package("dave"), welcome_of(pending.welcome), encode_tree(story.group.tree))
+        Member.join(story.key_package("fourth"), welcome_of(pending.welcome), encode_tree(story.group.tree))
 
 
 def test_a_welcome_with_another_tree_is_refused() -> None:
     story = Story("alice", "bob")
     old = encode_tree(story.group.tree)
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     pending = story.pending("alice", Add(owner.public))
     story.accept("alice", pending)
     with pytest.raises(Refusal, match="tree hash"):
@@ -152,7 +152,7 @@ def test_without_an_external_pub_nobody_comes_in() -> None:
     info = story.members["alice"].group_info(with_external_pub=False)
     with pytest.raises(NotForThisMember, match="external_pub"):
         Member.join_by_external_commit(
-            story.identity("carol"), info, encode_tree(story.group.tree), story.random.randbytes, NOW
+            story.identity("third"), info, encode_tree(story.group.tree), story.random.randbytes, NOW
         )
 
 

@@ -90,9 +90,9 @@ def _root(data: bytes) -> None:
 @functools.cache
 def story() -> Story:
     """Return a group with a history, which the judges are asked about."""
-    told = Story("alice", "bob", "carol", "dave", "erin", proposals=(8, 9, 10), leaf_extensions=(6,))
-    told.commit("carol")
-    told.add("alice", "frank", path=False)
+    told = Story("alice", "bob", "third", "fourth", "fifth", proposals=(8, 9, 10), leaf_extensions=(6,))
+    told.commit("third")
+    told.add("alice", "sixth", path=False)
     return told
 
 
@@ -153,8 +153,8 @@ def seeds() -> dict[str, list[bytes]]:
     """Return honest values for each target that no strategy makes: where a corpus begins."""
     told = story()
     commit = told.pending("bob").commit.body.content.content  # type: ignore[union-attr]
-    adding = told.pending("bob", *told.adding("grace")).commit.body.content  # type: ignore[union-attr]
-    outside = told.external("grace").commit.body.content  # type: ignore[union-attr]
+    adding = told.pending("bob", *told.adding("seventh")).commit.body.content  # type: ignore[union-attr]
+    outside = told.external("seventh").commit.body.content  # type: ignore[union-attr]
     tree = ChunkedTree.build(told.group.tree, b"salt", 1, Attempt(MemoryChunks(), bytes(8)))
     stored = dataclasses.replace(told.group, tree=tree)
     return {
@@ -164,5 +164,5 @@ def seeds() -> dict[str, list[bytes]]:
         "judge a commit": [encode_content(commit), encode_content(adding.content)],
         "judge a content": [adding.encode(), outside.encode()],
         "import a tree": [encode_tree(told.group.tree)],
-        "Proposal": [encode_proposal(proposal) for proposal in told.adding("heidi")],
+        "Proposal": [encode_proposal(proposal) for proposal in told.adding("eighth")],
     }

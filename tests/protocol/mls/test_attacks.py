@@ -123,7 +123,7 @@ def test_a_leaf_with_every_capability_and_extension_costs_what_it_weighs() -> No
 
     def add(count: int) -> None:
         numbers = tuple(range(0x1000, 0x1000 + count))
-        owner = story.key_package("carol", extensions=numbers, proposals=numbers)
+        owner = story.key_package("third", extensions=numbers, proposals=numbers)
         extensions = tuple(Extension(number, b"") for number in numbers)
         key_package = sign_key_package_leaf(owner, extensions=extensions)
         story.stage(story.commit_adding("alice", key_package))
@@ -134,7 +134,7 @@ def test_a_leaf_with_every_capability_and_extension_costs_what_it_weighs() -> No
 def test_what_a_leaf_supports_does_not_fill_the_table_without_end() -> None:
     story = Story("alice", "bob", leaf_extensions=(0xF001,))
     numbers = (0xF001, *range(0x1000, 0x5000))
-    owner = story.key_package("mallory", extensions=numbers, proposals=numbers)
+    owner = story.key_package("stranger", extensions=numbers, proposals=numbers)
     pending = story.pending("alice", Add(owner.public))
     story.accept("alice", pending)
     assert story.group.support.overflowed

@@ -32,12 +32,12 @@ def test_the_services_place_is_where_the_group_lists_it() -> None:
 
 
 def test_a_removal_by_the_service_is_stored_committed_and_over_with_its_epoch() -> None:
-    story = Story("alice", "bob", "carol", extensions=(external_senders_extension((SERVICE,)),))
+    story = Story("alice", "bob", "third", extensions=(external_senders_extension((SERVICE,)),))
     message = propose_externally(SUITE, KEY, 0, story.group.context, Remove(2))
     staged = story.stage(message)
     assert isinstance(staged, StagedProposal)
     story.deliver(message)
-    story.accept("bob", story.pending("bob", staged.reference), "carol")
+    story.accept("bob", story.pending("bob", staged.reference), "third")
     with refused("mls-12.4.2-1"):
         story.stage(message)
 
@@ -74,7 +74,7 @@ def test_a_real_client_commits_what_the_service_proposes(tmp_path: Path) -> None
 
 
 def test_what_the_service_proposes_stands_in_the_staged_commit() -> None:
-    story = Story("alice", "bob", "carol", extensions=(external_senders_extension((SERVICE,)),))
+    story = Story("alice", "bob", "third", extensions=(external_senders_extension((SERVICE,)),))
     message = propose_externally(SUITE, KEY, 0, story.group.context, Remove(2))
     story.deliver(message)
     (reference,) = story.group.proposals

@@ -81,7 +81,7 @@ def test_a_signature_covers_content_and_group_context() -> None:
 
 
 def test_a_sender_without_a_leaf_is_refused() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     for index in (3, 4, 2**32 - 1):
         with refused("mls-6.1-2"):
             story.stage(story.forge("bob", Remove(0), sender=Sender(SenderType.MEMBER, index)))
@@ -128,7 +128,7 @@ def test_an_external_committer_sends_commits_only() -> None:
 
 def test_a_new_member_proposes_to_add_itself_and_nothing_else() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     message = story.forge("alice", Add(owner.public), sender=JOINER, signer=owner.identity)
     assert isinstance(story.stage(message), StagedProposal)
     with refused("mls-6.1-5"):
@@ -143,7 +143,7 @@ def test_a_new_members_proposal_can_be_left_to_the_policy() -> None:
             raise InvalidProposal("mls-12.1.8-2", "nobody may propose itself")
 
     story = Story("alice", "bob", policy=Closed())
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     with refused("mls-12.1.8-2"):
         story.stage(story.forge("alice", Add(owner.public), sender=JOINER, signer=owner.identity))
     # A member may still propose the same client.
@@ -167,4 +167,4 @@ def test_a_reinitialised_group_takes_no_more_messages() -> None:
 def test_a_key_package_of_another_suite_cannot_be_framed_into_the_group() -> None:
     story = Story("alice", "bob")
     with refused("mls-10.1-1"):
-        story.stage(story.forge("bob", Add(sign_key_package(story.key_package("carol"), cipher_suite=3))))
+        story.stage(story.forge("bob", Add(sign_key_package(story.key_package("third"), cipher_suite=3))))

@@ -38,44 +38,44 @@ def sign(member: Member, info: GroupInfo, **changes: object) -> GroupInfo:
 
 def grown() -> Story:
     """Return a group with unmerged leaves, blanks and a history."""
-    story = Story("alice", "bob", "carol", "dave", "erin", "frank")
-    story.commit("carol")
-    story.accept("erin", story.pending("erin", Remove(1)), "bob")
-    story.add("dave", "grace", path=False)
-    story.commit("frank")
-    story.add("alice", "heidi", path=False)
+    story = Story("alice", "bob", "third", "fourth", "fifth", "sixth")
+    story.commit("third")
+    story.accept("fifth", story.pending("fifth", Remove(1)), "bob")
+    story.add("fourth", "seventh", path=False)
+    story.commit("sixth")
+    story.add("alice", "eighth", path=False)
     return story
 
 
 def test_a_group_is_created_from_a_group_info_and_its_tree() -> None:
     story = grown()
-    member = story.members["dave"]
+    member = story.members["fourth"]
     for tree in (encode_tree(story.group.tree), None):
         info = member.group_info(with_tree=tree is None)
         created = create_group(info, tree, story.policy)
         assert created == dataclasses.replace(story.group, tree=created.tree)
-        assert created.merge(created.stage(story.pending("erin").commit, 0)).epoch == story.group.epoch + 1
+        assert created.merge(created.stage(story.pending("fifth").commit, 0)).epoch == story.group.epoch + 1
 
 
 def test_a_group_info_needs_a_tree_from_somewhere() -> None:
     story = grown()
     with refused("mls-12.4.3.1-1"):
-        create_group(story.members["dave"].group_info(), None, story.policy)
+        create_group(story.members["fourth"].group_info(), None, story.policy)
 
 
 def test_the_tree_must_be_the_one_whose_hash_is_given() -> None:
     story = grown()
-    member = story.members["dave"]
+    member = story.members["fourth"]
     old = encode_tree(story.group.tree)
     story.commit("alice")
     with refused("mls-12.4.3.1-2"):
-        create_group(story.members["dave"].group_info(), old, story.policy)
+        create_group(story.members["fourth"].group_info(), old, story.policy)
     assert create_group(member.group_info(), old, story.policy).epoch == story.group.epoch - 1
 
 
 def test_a_group_info_of_another_version_or_suite_is_refused() -> None:
     story = grown()
-    member = story.members["dave"]
+    member = story.members["fourth"]
     info, tree = member.group_info(), encode_tree(story.group.tree)
     other = dataclasses.replace(info.group_context, version=2)
     with refused("mls-8.1-1"):
@@ -89,7 +89,7 @@ def test_a_group_info_of_another_version_or_suite_is_refused() -> None:
 
 def test_the_signature_must_be_the_signers() -> None:
     story = grown()
-    member, tree = story.members["dave"], encode_tree(story.group.tree)
+    member, tree = story.members["fourth"], encode_tree(story.group.tree)
     info = member.group_info()
     with refused("mls-12.4.3-2"):
         create_group(dataclasses.replace(info, signature=bytes(64)), tree, story.policy)
@@ -100,16 +100,16 @@ def test_the_signature_must_be_the_signers() -> None:
 @pytest.mark.parametrize("signer", [1, 8, 2**32 - 1])
 def test_the_signer_must_be_a_member(signer: int) -> None:
     story = grown()
-    story.accept("alice", story.pending("alice", Remove(6)), "heidi")
-    story.accept("alice", story.pending("alice", Remove(1)), "grace")
-    member = story.members["dave"]
+    story.accept("alice", story.pending("alice", Remove(6)), "eighth")
+    story.accept("alice", story.pending("alice", Remove(1)), "seventh")
+    member = story.members["fourth"]
     with refused("mls-12.4.3-4"):
         create_group(sign(member, member.group_info(), signer=signer), encode_tree(story.group.tree), story.policy)
 
 
 def test_a_committer_vouches_for_the_epoch_it_makes() -> None:
     story = grown()
-    pending = story.pending("dave")
+    pending = story.pending("fourth")
     staged = story.stage_commit(pending.commit)
     assert verify_staged_group_info(pending.group_info, staged) == pending.group_info
     part = PartialGroupInfo(pending.group_info.extensions, pending.group_info.signature)
@@ -118,7 +118,7 @@ def test_a_committer_vouches_for_the_epoch_it_makes() -> None:
 
 def test_an_external_committer_vouches_too() -> None:
     story = grown()
-    pending = story.external("ivan")
+    pending = story.external("ninth")
     staged = story.stage_commit(pending.commit)
     part = PartialGroupInfo(pending.group_info.extensions, pending.group_info.signature)
     assert verify_staged_group_info(part, staged) == pending.group_info
@@ -126,9 +126,9 @@ def test_an_external_committer_vouches_too() -> None:
 
 def test_a_group_info_of_another_epoch_or_tag_is_refused() -> None:
     story = grown()
-    pending = story.pending("dave")
+    pending = story.pending("fourth")
     staged = story.stage_commit(pending.commit)
-    info, member = pending.group_info, story.members["dave"]
+    info, member = pending.group_info, story.members["fourth"]
     for field in ("tree_hash", "confirmed_transcript_hash"):
         context = dataclasses.replace(info.group_context, **{field: bytes(32)})  # type: ignore[arg-type]
         with refused("mls-12.4.3-1"):
@@ -145,7 +145,7 @@ def test_a_group_info_of_another_epoch_or_tag_is_refused() -> None:
 def test_an_external_pub_has_the_form_of_a_key() -> None:
     # Extensions that are not known here are ignored [mls-13.4-3].
     story = grown()
-    member = story.members["dave"]
+    member = story.members["fourth"]
     info, tree = member.group_info(), encode_tree(story.group.tree)
     bad = sign(member, info, extensions=(Extension(EXTERNAL_PUB, opaque(bytes(31))),))
     with refused("mls-12.4.3.2-6"):
@@ -156,8 +156,8 @@ def test_an_external_pub_has_the_form_of_a_key() -> None:
 
 def test_a_tree_inside_a_group_info_is_the_groups_own(monkeypatch: pytest.MonkeyPatch) -> None:
     story = grown()
-    member = story.members["dave"]
-    pending = story.pending("dave")
+    member = story.members["fourth"]
+    pending = story.pending("fourth")
     staged = story.stage_commit(pending.commit)
     own = pending.accepted.group_info(with_tree=True)
     assert verify_staged_group_info(own, staged) == own
@@ -178,7 +178,7 @@ def create_from(story: Story, change: Callable[[list[Node | None]], None], suite
     nodes = [tree.node(index) for index in range(2 * tree.leaf_capacity - 1)]
     change(nodes)
     changed = PlainTree.build(tree.suite, story.policy, nodes)
-    member = story.members["dave"]
+    member = story.members["fourth"]
     info = member.group_info()
     context = dataclasses.replace(info.group_context, tree_hash=Draft(changed).tree_hash)
     encoded = encode_tree(changed)
@@ -225,7 +225,7 @@ def test_parents_that_point_at_each_other_do_not_make_a_chain() -> None:
 @pytest.mark.parametrize("leaf_index", [1, 8, 2**31])
 def test_an_unmerged_leaf_is_a_member_below_its_node(leaf_index: int) -> None:
     story = grown()
-    story.accept("alice", story.pending("alice", Remove(1)), "grace")
+    story.accept("alice", story.pending("alice", Remove(1)), "seventh")
 
     def change(nodes: list[Node | None]) -> None:
         place = next(index for index in range(1, 15, 2) if isinstance(nodes[index], ParentNode))
@@ -301,9 +301,9 @@ def test_two_leaves_of_one_client_are_refused() -> None:
 
 
 def test_a_tree_without_what_its_group_requires_is_refused() -> None:
-    story = Story("alice", "bob", "carol", "dave")
+    story = Story("alice", "bob", "third", "fourth")
     required = RequiredCapabilities((0xF001,))
-    member = story.members["dave"]
+    member = story.members["fourth"]
     info = member.group_info()
     context = dataclasses.replace(info.group_context, extensions=(Extension(REQUIRED_CAPABILITIES, required.encode()),))
     with refused("mls-7.3-3"):
@@ -315,7 +315,7 @@ def test_the_encoding_of_a_tree_ends_with_a_node() -> None:
     whole = encode_tree(story.group.tree)
     nodes = [story.group.tree.node(index) for index in range(15)]
     padded = opaque(b"".join(map(encode_optional_node, [*nodes, None])))
-    info = story.members["dave"].group_info()
+    info = story.members["fourth"].group_info()
     assert whole != padded
     for tree in (padded, opaque(b"\x00"), opaque(b"")):
         with refused("mls-12.4.3.3-1"):
@@ -325,7 +325,7 @@ def test_the_encoding_of_a_tree_ends_with_a_node() -> None:
 def test_leaves_and_parents_stand_in_their_places() -> None:
     story = grown()
     leaf, parent = story.group.tree.node(0), story.group.tree.node(7)
-    info = story.members["dave"].group_info()
+    info = story.members["fourth"].group_info()
     for nodes in ([parent], [leaf, leaf], [leaf, leaf, leaf]):
         with refused("mls-12.4.3.3-2"):
             create_group(info, opaque(b"".join(map(encode_optional_node, nodes))), story.policy)
@@ -345,7 +345,7 @@ def test_a_tree_that_is_too_large_is_refused_before_it_is_built() -> None:
     leaf = story.group.tree.node(0)
     tree = opaque(bytes(2 << 18) + encode_optional_node(leaf))
     with refused("ds-2"):
-        create_group(story.members["dave"].group_info(), tree, story.policy)
+        create_group(story.members["fourth"].group_info(), tree, story.policy)
 
 
 # Welcomes.
@@ -353,7 +353,7 @@ def test_a_tree_that_is_too_large_is_refused_before_it_is_built() -> None:
 
 def test_welcomes_are_for_exactly_those_who_are_added() -> None:
     story = Story("alice", "bob")
-    added = [story.key_package(name).public for name in ("carol", "dave")]
+    added = [story.key_package(name).public for name in ("third", "fourth")]
     pending = story.pending("alice", *map(Add, added))
     staged = story.stage_commit(pending.commit)
     assert pending.welcome is not None

@@ -59,7 +59,7 @@ def honest_update(story: Story) -> LeafNode:
 
 def test_a_certificate_must_be_for_the_leafs_own_key() -> None:
     story = Story("alice")
-    owner = story.key_package("carol", credentials=(BASIC, X509))
+    owner = story.key_package("third", credentials=(BASIC, X509))
     own = ed25519.Ed25519PrivateKey.from_private_bytes(owner.identity.signature_private)
     other = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
     for key, check in ((own, "mls-7.3-4"), (other, "mls-5.3-1")):
@@ -74,7 +74,7 @@ def test_a_certificate_must_be_for_the_leafs_own_key() -> None:
 
 def certificate(key: ed25519.Ed25519PrivateKey) -> bytes:
     """Return a self-signed certificate."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "carol")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "third")])
     start = datetime.datetime(2023, 1, 1, tzinfo=datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -93,18 +93,18 @@ def test_a_credential_is_left_to_the_policy() -> None:
     # What introduces a credential asks the policy [mls-5.3.1-1].
     class Suspicious(Policy):
         def check_credential(self, leaf: LeafNode) -> None:
-            if leaf.credential.content == b"mallory":
+            if leaf.credential.content == b"stranger":
                 raise InvalidLeafNode("mls-7.3-1", "nobody vouches for this credential")
 
     story = Story("alice", policy=Suspicious())
     story.add("alice", "bob")
     with refused("mls-7.3-1"):
-        add(story, story.key_package("mallory").public)
+        add(story, story.key_package("stranger").public)
 
 
 def test_a_leafs_signature_must_be_its_own() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     leaf = dataclasses.replace(owner.public.leaf_node, signature=bytes(64))
     with refused("mls-7.3-2"):
         add(story, sign_key_package(owner, leaf_node=leaf))
@@ -129,29 +129,29 @@ def test_required_capabilities_are_required_of_those_added() -> None:
     story.add("alice", "bob")
     for changes in ({"extensions": ()}, {"proposals": ()}):
         with refused("mls-7.3-3"):
-            add(story, story.key_package("carol", **changes).public)
+            add(story, story.key_package("third", **changes).public)
 
 
 def test_a_member_must_support_every_credential_type_in_use() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol", credentials=(0xF00C,))
+    owner = story.key_package("third", credentials=(0xF00C,))
     with refused("mls-7.3-5"):
-        add(story, sign_key_package_leaf(owner, credential=Credential(0xF00C, b"carol")))
+        add(story, sign_key_package_leaf(owner, credential=Credential(0xF00C, b"third")))
 
 
 def test_every_member_must_support_a_new_credential_type() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol", credentials=(BASIC, 0xF00C))
-    key_package = sign_key_package_leaf(owner, credential=Credential(0xF00C, b"carol"))
+    owner = story.key_package("third", credentials=(BASIC, 0xF00C))
+    key_package = sign_key_package_leaf(owner, credential=Credential(0xF00C, b"third"))
     with refused("mls-7.3-4"):
         story.stage(story.commit_adding("alice", key_package))
 
 
 def test_a_leaf_lists_the_type_of_its_own_credential() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     with refused("mls-7.2-3"):
-        add(story, sign_key_package_leaf(owner, credential=Credential(0xF00C, b"carol")))
+        add(story, sign_key_package_leaf(owner, credential=Credential(0xF00C, b"third")))
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_a_leaf_lists_the_type_of_its_own_credential() -> None:
 def test_a_lifetime_is_bounded_and_includes_the_present(lifetime: Lifetime, check: str) -> None:
     story = Story("alice", "bob")
     with refused(check):
-        add(story, sign_key_package_leaf(story.key_package("carol"), lifetime=lifetime))
+        add(story, sign_key_package_leaf(story.key_package("third"), lifetime=lifetime))
 
 
 @pytest.mark.parametrize("lifetime", [Lifetime(NOW - 86_400, NOW - 3_600), Lifetime(NOW + 3_600, NOW + 86_400)])
 def test_clocks_may_differ_by_an_hour(lifetime: Lifetime) -> None:
     story = Story("alice", "bob")
-    key_package = sign_key_package_leaf(story.key_package("carol"), lifetime=lifetime)
+    key_package = sign_key_package_leaf(story.key_package("third"), lifetime=lifetime)
     story.stage(story.forge("alice", Add(key_package)))
 
 
@@ -183,7 +183,7 @@ def test_the_lifetimes_of_members_are_not_asked_again() -> None:
 
 def test_a_leaf_lists_its_own_extensions() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     for extension_type in (0xF001, GREASE):
         with refused("mls-7.3-7"):
             add(story, sign_key_package_leaf(owner, extensions=(Extension(extension_type, b""),)))
@@ -192,7 +192,7 @@ def test_a_leaf_lists_its_own_extensions() -> None:
 def test_default_extensions_need_no_listing_and_grease_is_let_be() -> None:
     # Unknown values are ignored in capabilities [mls-7.2-2] and KeyPackages [mls-13.4-2], GREASE too [mls-13.5-1].
     story = Story("alice", "bob")
-    owner = story.key_package("carol", extensions=(GREASE,), proposals=(GREASE,), cipher_suites=(1, GREASE))
+    owner = story.key_package("third", extensions=(GREASE,), proposals=(GREASE,), cipher_suites=(1, GREASE))
     leaf_extensions = (Extension(1, b"an application id"), Extension(GREASE, b"anything"))
     leaf = sign_leaf(owner.identity, dataclasses.replace(owner.public.leaf_node, extensions=leaf_extensions), 0)
     key_package = sign_key_package(owner, leaf_node=leaf, extensions=(Extension(0x2A2A, b"unlisted"),))
@@ -203,7 +203,7 @@ def test_a_leaf_supports_every_extension_of_the_group_context() -> None:
     story = Story("alice", extensions=(Extension(0xF001, b""),), leaf_extensions=(0xF001,))
     story.add("alice", "bob")
     with refused("mls-13.4-5"):
-        add(story, story.key_package("carol", extensions=()).public)
+        add(story, story.key_package("third", extensions=()).public)
 
 
 def test_every_member_supports_an_extension_before_the_group_context_has_it() -> None:
@@ -227,7 +227,7 @@ def test_a_list_of_extensions_names_each_type_once() -> None:
 def test_a_key_packages_leaf_says_so(source: LeafNodeSource, check: str) -> None:
     # It is one of the ways in which a leaf is invalid for a KeyPackage [mls-10.1-2].
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     above = b"" if source == LeafNodeSource.COMMIT else None
     with refused(check):
         add(story, sign_key_package_leaf(owner, source=source, lifetime=None, parent_hash=above))
@@ -257,12 +257,12 @@ def test_an_updates_credential_must_be_a_successor_by_the_policy() -> None:
                 raise InvalidLeafNode("mls-5.3.1-2", "another credential is no successor")
 
     story = Story("alice", "bob", policy=Steadfast())
-    leaf = dataclasses.replace(honest_update(story), credential=Credential(BASIC, b"robert"))
+    leaf = dataclasses.replace(honest_update(story), credential=Credential(BASIC, b"bob by another name"))
     with refused("mls-5.3.1-2"):
         update(story, story.sign_leaf("bob", leaf))
     with refused("mls-5.3.1-2"):
         path = story.path("bob")
-        changed = dataclasses.replace(path.leaf_node, credential=Credential(BASIC, b"robert"))
+        changed = dataclasses.replace(path.leaf_node, credential=Credential(BASIC, b"bob by another name"))
         story.stage(
             story.forge_commit("bob", path=dataclasses.replace(path, leaf_node=story.sign_leaf("bob", changed)))
         )
@@ -278,7 +278,7 @@ def test_no_two_members_have_the_same_signature_key() -> None:
 
     story = Story("alice", "bob", policy=ByName())
     bob = story.members["bob"].identity
-    twin = dataclasses.replace(bob, credential=Credential(BASIC, b"carol"))
+    twin = dataclasses.replace(bob, credential=Credential(BASIC, b"third"))
     with refused("mls-7.3-11"):
         add(story, twin.key_package(story.random.randbytes, NOW).public)
 
@@ -287,7 +287,7 @@ def test_no_two_nodes_have_the_same_encryption_key() -> None:
     story = Story("alice", "bob")
     alice = story.members["alice"]
     for place in (0, 1):  # Alice's leaf, and the parent above it.
-        key_package = sign_key_package_leaf(story.key_package("carol"), encryption_key=alice.keys[place].public)
+        key_package = sign_key_package_leaf(story.key_package("third"), encryption_key=alice.keys[place].public)
         with refused("mls-7.3-12"):
             add(story, key_package)
 
@@ -296,32 +296,32 @@ def test_no_two_nodes_have_the_same_encryption_key() -> None:
 def test_a_leaf_supports_the_groups_version_and_suite(changes: dict[str, Any]) -> None:
     story = Story("alice", "bob")
     with refused("mls-11.1-1"):
-        add(story, story.key_package("carol", **changes).public)
+        add(story, story.key_package("third", **changes).public)
 
 
 def test_a_key_package_is_for_the_groups_suite_and_version() -> None:
     story = Story("alice", "bob")
     for changes in ({"cipher_suite": 3}, {"version": 2}):
         with refused("mls-10.1-1"):
-            add(story, sign_key_package(story.key_package("carol"), **changes))
+            add(story, sign_key_package(story.key_package("third"), **changes))
 
 
 def test_a_key_package_in_a_message_has_the_messages_version() -> None:
-    key_package = sign_key_package(Story("alice").key_package("carol"), version=2)
+    key_package = sign_key_package(Story("alice").key_package("third"), version=2)
     with pytest.raises(DecodeError, match="another version than the message"):  # mls-10-1
         decode_message(MLSMessage(key_package).encode())
 
 
 def test_a_key_packages_signature_must_be_its_owners() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     with refused("mls-10.1-3"):
         add(story, dataclasses.replace(owner.public, signature=bytes(64)))
 
 
 def test_a_key_packages_init_key_is_not_its_leafs() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     with refused("mls-10.1-4"):
         add(story, sign_key_package(owner, init_key=owner.public.leaf_node.encryption_key))
 
@@ -329,7 +329,7 @@ def test_a_key_packages_init_key_is_not_its_leafs() -> None:
 @pytest.mark.parametrize("suite", sorted(KEY_SIZES))
 def test_keys_are_of_the_suites_kem(suite: int) -> None:
     story = Story("alice", suite=suite)
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     for key in (b"", bytes(KEY_SIZES[suite] - 1), bytes(KEY_SIZES[suite] + 1), b"\x04" * 3):
         with refused("mls-10-2"):
             add(story, sign_key_package(owner, init_key=key))
@@ -339,7 +339,7 @@ def test_keys_are_of_the_suites_kem(suite: int) -> None:
 
 def test_a_key_package_of_a_suite_with_an_unknown_kem_is_judged_all_the_same() -> None:
     suite = cipher_suite(0xF057)
-    owner: PrivateKeyPackage = Story("alice").key_package("carol")
+    owner: PrivateKeyPackage = Story("alice").key_package("third")
     owner.public.leaf_node.verify_signature(suite, b"", 0)
     with pytest.raises(InvalidSignature):
         dataclasses.replace(owner.public.leaf_node, signature=bytes(64)).verify_signature(suite, b"", 0)

@@ -19,7 +19,7 @@ def psk(number: int) -> ProposalOrRef:
 
 def test_a_commit_with_too_many_proposals_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story("alice", "bob")
-    add = ProposalOrRef(Add(story.key_package("carol").public))
+    add = ProposalOrRef(Add(story.key_package("third").public))
     with refused("ds-3"):
         story.stage(story.forge("alice", Commit((add,) * 1_001, None)))
     with refused("mls-12.2-5"):
@@ -31,13 +31,13 @@ def test_a_commit_with_too_many_proposals_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_a_tree_does_not_grow_beyond_what_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     monkeypatch.setattr(staging, "MAX_LEAF_CAPACITY", 4)
-    story.add("alice", "dave")
+    story.add("alice", "fourth")
     with refused("ds-2"):
-        story.stage(story.commit_adding("alice", story.key_package("erin").public))
+        story.stage(story.commit_adding("alice", story.key_package("fifth").public))
     with refused("ds-2"):
-        story.stage(story.external("erin").commit)
+        story.stage(story.external("fifth").commit)
 
 
 def test_a_commit_with_10_000_proposals_takes_time_in_proportion() -> None:

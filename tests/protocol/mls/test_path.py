@@ -15,7 +15,7 @@ JUNK = HPKECiphertext(bytes(32), bytes(48))
 
 
 def story_of_five() -> Story:
-    return Story("alice", "bob", "carol", "dave", "erin")
+    return Story("alice", "bob", "third", "fourth", "fifth")
 
 
 def with_leaf(story: Story, name: str, path: UpdatePath, **changes: object) -> UpdatePath:
@@ -25,18 +25,18 @@ def with_leaf(story: Story, name: str, path: UpdatePath, **changes: object) -> U
 
 
 def test_a_commit_needs_a_path_unless_its_proposals_say_otherwise() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     for proposals in ((), (ProposalOrRef(Remove(2)),), (ProposalOrRef(GroupContextExtensions(())),)):
         with refused("mls-12.4-1"):
             story.stage(story.forge("alice", Commit(proposals, None)))
-    add = ProposalOrRef(Add(story.key_package("dave").public))
+    add = ProposalOrRef(Add(story.key_package("fourth").public))
     with refused("mls-12.4-1"):
         story.stage(story.forge("alice", Commit((add, ProposalOrRef(Remove(2))), None)))
-    story.commit("alice", Add(story.key_package("dave").public), path=False)
+    story.commit("alice", Add(story.key_package("fourth").public), path=False)
 
 
 def test_a_commit_refers_only_to_proposals_that_are_here() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     with refused("mls-12.4-2"):
         story.stage(story.forge_commit("alice", bytes(32)))
     reference = story.propose("bob", Remove(2))
@@ -49,13 +49,13 @@ def test_unmerged_leaves_do_not_pile_up_without_end() -> None:
     class Small(Policy):
         maximum_unmerged = 2
 
-    story = Story("alice", "bob", "carol", "dave", "erin", policy=Small())
-    for name in ("frank", "grace"):
+    story = Story("alice", "bob", "third", "fourth", "fifth", policy=Small())
+    for name in ("sixth", "seventh"):
         story.add("alice", name, path=False)
-    heidi = story.key_package("heidi").public
+    eighth = story.key_package("eighth").public
     with refused("ds-1"):
-        story.stage(story.commit_adding("alice", heidi))
-    story.commit("alice", Add(heidi))
+        story.stage(story.commit_adding("alice", eighth))
+    story.commit("alice", Add(eighth))
 
 
 def test_a_path_has_a_node_for_each_of_the_filtered_direct_path() -> None:
@@ -79,8 +79,8 @@ def test_a_path_node_has_a_ciphertext_for_each_receiver() -> None:
 
 
 def test_members_just_added_get_no_ciphertext_in_the_path() -> None:
-    story = Story("alice", "bob", "carol")
-    commit = commit_of(story.pending("alice", Add(story.key_package("dave").public)).commit)
+    story = Story("alice", "bob", "third")
+    commit = commit_of(story.pending("alice", Add(story.key_package("fourth").public)).commit)
     assert commit.path is not None
     top = commit.path.nodes[-1]
     nodes = (
@@ -118,11 +118,11 @@ def test_a_committer_changes_its_encryption_key() -> None:
 
 def test_no_key_of_a_path_stands_in_the_tree_or_twice_in_the_path() -> None:
     story = story_of_five()
-    story.commit("carol")
+    story.commit("third")
     path = story.path("bob")
-    alice, carol = story.members["alice"], story.members["carol"]
+    alice, third = story.members["alice"], story.members["third"]
     root = story.group.tree.leaf_capacity - 1
-    used = [alice.keys[0].public, carol.keys[root].public, path.leaf_node.encryption_key, path.nodes[1].encryption_key]
+    used = [alice.keys[0].public, third.keys[root].public, path.leaf_node.encryption_key, path.nodes[1].encryption_key]
     for key in used:
         nodes = (dataclasses.replace(path.nodes[0], encryption_key=key), *path.nodes[1:])
         with refused("mls-12.4.2-10"):
@@ -140,17 +140,17 @@ def test_a_paths_keys_are_of_the_suites_kem(key: bytes) -> None:
 
 def test_an_external_committer_gets_the_leftmost_blank_leaf() -> None:
     story = story_of_five()
-    story.accept("alice", story.pending("alice", Remove(2)), "carol")
-    staged = story.stage_commit(story.external("frank").commit)
+    story.accept("alice", story.pending("alice", Remove(2)), "third")
+    staged = story.stage_commit(story.external("sixth").commit)
     assert staged.committer == 2  # [mls-12.4.2-7]
-    story.add("alice", "grace")
+    story.add("alice", "seventh")
     full = Story("alice", "bob")
-    assert full.stage_commit(full.external("carol").commit).committer == 2
-    assert full.stage_commit(full.external("carol").commit).applied.draft.leaf_capacity == 4
+    assert full.stage_commit(full.external("third").commit).committer == 2
+    assert full.stage_commit(full.external("third").commit).applied.draft.leaf_capacity == 4
 
 
 def test_a_path_that_nobody_can_decrypt_passes_here_and_fails_at_the_members() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     path = story.path("bob")
     nodes = tuple(
         dataclasses.replace(node, encrypted_path_secret=(JUNK,) * len(node.encrypted_path_secret))
@@ -163,7 +163,7 @@ def test_a_path_that_nobody_can_decrypt_passes_here_and_fails_at_the_members() -
 
 
 def test_a_wrong_confirmation_tag_passes_here_and_fails_at_the_members() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     message = story.forge_commit("bob")
     assert story.stage_commit(message).confirmation_tag == bytes(32)
     with pytest.raises(CannotDecrypt):

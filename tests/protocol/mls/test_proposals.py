@@ -56,7 +56,7 @@ def psk(name: bytes = b"a key", nonce: bytes = NONCE) -> PreSharedKey:
 
 def test_an_added_key_package_must_be_valid() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     bad = dataclasses.replace(owner.public, signature=bytes(64))
     with refused("mls-10.1-3"):  # [mls-12.1.1-1] says no more than §10.1 does.
         story.stage(story.forge("bob", Add(bad)))
@@ -65,7 +65,7 @@ def test_an_added_key_package_must_be_valid() -> None:
 def test_an_update_comes_from_a_member() -> None:
     story = Story("alice", "bob")
     leaf = dataclasses.replace(story.path("bob").leaf_node, source=LeafNodeSource.UPDATE, parent_hash=None)
-    identity = story.identity("carol")
+    identity = story.identity("third")
     pending = story.external_by(identity)
     commit = commit_of(pending.commit)
     forged = Commit((*commit.proposals, ProposalOrRef(Update(leaf))), commit.path)
@@ -78,8 +78,8 @@ def test_an_update_comes_from_a_member() -> None:
 @pytest.mark.parametrize("leaf_index", [2, 3, 4, 2**32 - 1])
 def test_a_remove_names_a_member(leaf_index: int) -> None:
     # By itself or in a list, an invalid proposal is refused [mls-12.2-1].
-    story = Story("alice", "bob", "carol")
-    story.accept("alice", story.pending("alice", Remove(2)), "carol")
+    story = Story("alice", "bob", "third")
+    story.accept("alice", story.pending("alice", Remove(2)), "third")
     with refused("mls-12.1.3-1"):
         story.stage(story.forge("bob", Remove(leaf_index)))
     with refused("mls-12.1.3-1"):
@@ -138,7 +138,7 @@ def test_new_extensions_count_for_the_clients_added_beside_them() -> None:
     story.leaf_extensions = ()
     # [mls-12.3-1] The new extensions are used when the other proposals are evaluated.
     with refused("mls-7.3-3"):
-        story.stage(story.forge_commit("alice", Add(story.key_package("carol").public), requiring(0xF001)))
+        story.stage(story.forge_commit("alice", Add(story.key_package("third").public), requiring(0xF001)))
 
 
 def test_new_external_senders_are_left_to_the_policy() -> None:
@@ -194,7 +194,7 @@ def test_a_committer_does_not_commit_its_own_departure() -> None:
 
 def test_no_two_proposals_update_or_remove_the_same_leaf() -> None:
     # A commit is refused for its list [mls-12.4.2-4].
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     with refused("mls-12.2-4"):
         story.stage(story.forge_commit("alice", Remove(1), Remove(1)))
     message, _ = story.members["bob"].propose_update(story.random.randbytes)
@@ -209,7 +209,7 @@ def test_no_two_proposals_update_or_remove_the_same_leaf() -> None:
 
 def test_no_two_proposals_add_the_same_client() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     again = owner.identity.key_package(story.random.randbytes, 1_700_000_000)
     with refused("mls-12.2-5"):
         story.stage(story.commit_adding("alice", owner.public, again.public))
@@ -361,9 +361,9 @@ def test_a_self_remove_is_committed_by_reference_only() -> None:
 
 
 def test_a_remove_beside_a_pending_self_remove_is_refused() -> None:
-    story = Story("alice", "bob", "carol", proposals=(10,))
+    story = Story("alice", "bob", "third", proposals=(10,))
     reference = story.propose("bob", SelfRemove())
-    for message in (story.forge("carol", Remove(1)), story.forge_commit("alice", Remove(1))):
+    for message in (story.forge("third", Remove(1)), story.forge_commit("alice", Remove(1))):
         with refused("ext-7.3-2"):
             story.stage(message)
     pending = story.pending("alice", reference)
@@ -381,7 +381,7 @@ def test_a_member_removes_itself_once_an_epoch() -> None:
 
 
 def forged_external(story: Story, *more: ProposalOrRef, without_init: bool = False) -> None:
-    identity = story.identity("carol")
+    identity = story.identity("third")
     pending = story.external_by(identity)
     commit = commit_of(pending.commit)
     kept = () if without_init else commit.proposals
@@ -394,7 +394,7 @@ def test_an_external_commit_holds_one_external_init() -> None:
         forged_external(story, without_init=True)
     with refused("mls-12.2-13"):
         forged_external(story, ProposalOrRef(ExternalInit(b"another")))
-    assert external_init(commit_of(story.external("carol").commit)).kem_output
+    assert external_init(commit_of(story.external("third").commit)).kem_output
 
 
 def test_an_external_commit_removes_at_most_one_leaf() -> None:
@@ -418,7 +418,7 @@ def test_an_external_commit_holds_nothing_else(proposal: GroupContextExtensions 
 
 
 def test_an_external_commit_refers_to_no_proposal() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     reference = story.propose("alice", Remove(2))
     with refused("mls-12.4.3.2-2"):
         forged_external(story, ProposalOrRef(reference=reference))
@@ -427,10 +427,10 @@ def test_an_external_commit_refers_to_no_proposal() -> None:
 def test_an_external_commit_takes_along_those_who_remove_themselves() -> None:
     story = Story("alice", "bob", proposals=(10,))
     reference = story.propose("bob", SelfRemove())
-    pending = story.external("carol", ProposalOrRef(reference=reference))
+    pending = story.external("third", ProposalOrRef(reference=reference))
     staged = story.stage_commit(pending.commit)
     assert (staged.removed, staged.committer) == ((1,), 1)
-    story.accept("carol", pending, "bob")
+    story.accept("third", pending, "bob")
 
 
 def test_an_external_commit_takes_nobody_along_twice() -> None:
@@ -484,7 +484,7 @@ def test_a_client_by_the_policys_name_joins_from_outside_once() -> None:
 def test_a_client_joins_from_outside_once() -> None:
     story = Story("alice", "bob")
     twin = story.members["bob"].identity
-    pending = story.external("carol")
+    pending = story.external("third")
     commit = commit_of(pending.commit)
     assert commit.path is not None
     leaf = sign_leaf(twin, dataclasses.replace(commit.path.leaf_node, signature_key=twin.signature_key), 2)
@@ -495,18 +495,18 @@ def test_a_client_joins_from_outside_once() -> None:
 
 def test_an_external_commit_needs_a_path_and_its_leafs_signature() -> None:
     story = Story("alice", "bob")
-    identity = story.identity("carol")
+    identity = story.identity("third")
     pending = story.external_by(identity)
     commit = commit_of(pending.commit)
     with refused("mls-12.4.3.2-1"):
         story.stage(story.forge_external(pending, identity, Commit(commit.proposals, None)))
     with refused("mls-6.1-1"):  # [mls-12.4.3.2-3]
-        story.stage(story.forge_external(pending, story.identity("mallory"), commit))
+        story.stage(story.forge_external(pending, story.identity("stranger"), commit))
 
 
 def test_an_external_commit_from_a_member_is_refused() -> None:
     story = Story("alice", "bob")
-    commit = commit_of(story.external("carol").commit)
+    commit = commit_of(story.external("third").commit)
     with refused("mls-12.2-10"):  # [mls-12.4.3.2-4] The sender type must be new_member_commit.
         story.stage(story.forge("alice", commit))
 
@@ -520,9 +520,9 @@ def test_an_unknown_sender_of_an_update_does_not_reach_the_tree() -> None:
 
 def test_a_staged_commit_says_what_it_does() -> None:
     story = Story("alice", "bob")
-    owner = story.key_package("carol")
+    owner = story.key_package("third")
     staged = story.stage_commit(story.pending("alice", Add(owner.public)).commit)
     assert isinstance(staged, StagedCommit)
     assert [leaf_index for leaf_index, _ in staged.added] == [2]
     assert not staged.external
-    assert story.stage_commit(story.external("dave").commit).external
+    assert story.stage_commit(story.external("fourth").commit).external

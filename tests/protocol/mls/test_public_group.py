@@ -18,10 +18,10 @@ SUITES = [1, 2, 3, 4, 5, 6, 7]
 def test_a_group_of_each_suite_is_followed(suite: int) -> None:
     story = Story("alice", "bob", suite=suite)
     story.commit("bob")
-    story.add("bob", "carol", path=False)
-    story.accept("dave", story.external("dave"))
-    reference = story.propose("dave", Remove(1))
-    story.accept("carol", story.pending("carol", reference), "bob")
+    story.add("bob", "third", path=False)
+    story.accept("fourth", story.external("fourth"))
+    reference = story.propose("fourth", Remove(1))
+    story.accept("third", story.pending("third", reference), "bob")
     assert story.group.epoch == 5
 
 
@@ -29,10 +29,10 @@ def test_the_tree_grows_and_shrinks_with_the_group() -> None:
     # [mls-7.7-1]
     story = Story("alice")
     sizes = []
-    for name in ("bob", "carol", "dave", "erin"):
+    for name in ("bob", "third", "fourth", "fifth"):
         story.add("alice", name)
         sizes.append(story.group.tree.leaf_capacity)
-    for leaf_index, name in ((2, "carol"), (4, "erin"), (3, "dave"), (1, "bob")):
+    for leaf_index, name in ((2, "third"), (4, "fifth"), (3, "fourth"), (1, "bob")):
         story.accept("alice", story.pending("alice", Remove(leaf_index)), name)
         sizes.append(story.group.tree.leaf_capacity)
     assert sizes == [2, 4, 4, 8, 8, 4, 2, 1]
@@ -40,8 +40,8 @@ def test_the_tree_grows_and_shrinks_with_the_group() -> None:
 
 def test_an_add_fills_the_leaf_that_a_later_remove_empties() -> None:
     # [mls-12.3-2] Removes are applied before adds, whatever the order of the list [mls-12.4.2-6].
-    story = Story("alice", "bob", "carol")
-    owner = story.key_package("dave")
+    story = Story("alice", "bob", "third")
+    owner = story.key_package("fourth")
     staged = story.stage_commit(story.pending("alice", Add(owner.public), Remove(1)).commit)
     assert [leaf_index for leaf_index, _ in staged.added] == [1]
     assert staged.removed == (1,)
@@ -63,8 +63,8 @@ def test_one_wrong_hash_shows_with_the_next_message() -> None:
 
 
 def test_the_tree_that_was_followed_is_the_one_that_would_be_sent() -> None:
-    story = Story("alice", "bob", "carol", "dave", "erin")
-    story.accept("alice", story.pending("alice", Remove(3)), "dave")
+    story = Story("alice", "bob", "third", "fourth", "fifth")
+    story.accept("alice", story.pending("alice", Remove(3)), "fourth")
     again = decode_tree(story.group.suite, story.policy, encode_tree(story.group.tree))
     assert again == story.group.tree
     assert Draft(again).tree_hash == story.group.context.tree_hash
@@ -80,7 +80,7 @@ def test_what_was_staged_on_another_state_is_not_merged() -> None:
 
 
 def test_staging_changes_nothing() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     before = story.group
     tree = encode_tree(before.tree)
     message = story.pending("bob", Remove(2)).commit
@@ -102,6 +102,6 @@ def test_a_commit_with_a_replaced_signature_is_refused() -> None:
 
 
 def test_members_write_to_each_other() -> None:
-    story = Story("alice", "bob", "carol")
+    story = Story("alice", "bob", "third")
     message = story.members["alice"].protect_application(b"hello", story.random.randbytes)
-    assert [story.members[name].receive(message, NOW) for name in ("bob", "carol")] == [b"hello"] * 2
+    assert [story.members[name].receive(message, NOW) for name in ("bob", "third")] == [b"hello"] * 2
