@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from msgspec import UNSET
 
-from chalicelib.errors import DecodeError, Unavailable
+from chalicelib.errors import DecodeError, NotPermitted, Unavailable
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.federation_api import (
     DeltaRef,
@@ -87,7 +87,7 @@ class Following:
         if notification.gp != peer.gp:
             raise DecodeError("the notification is another provider's")
         if not peer.asked:
-            return None  # Nothing is held of a peer that we never ask.
+            raise NotPermitted("the filter of a peer that is never asked is not followed")
         head = self._verified(peer, "glados-head+jwt", notification.head, Head)
         if (head.version, head.seq) != (notification.version, notification.seq):
             raise DecodeError("the notification is not the one its head belongs to")

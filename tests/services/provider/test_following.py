@@ -5,7 +5,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from chalicelib.errors import DecodeError, Refusal
+from chalicelib.errors import DecodeError, NotPermitted, Refusal
 from chalicelib.protocol.glados.federation_api import FilterAnswer, Notification
 from chalicelib.protocol.glados.timestamps import MINUTE, SECOND
 from chalicelib.services.provider.state import Account, Heads, PeerHead
@@ -235,5 +235,6 @@ def test_an_inbound_peer_is_not_followed_whatever_it_tells(pair: Pair) -> None:
     eu.hinted()
     us.world.tables.heads = us.world.tables.heads.next(Heads())
     before = len(us.world.calls("peer_client"))
-    us.following.notified(msgspec.structs.replace(as_peer(eu), direction="inbound"), kept[0])
+    with pytest.raises(NotPermitted):
+        us.following.notified(msgspec.structs.replace(as_peer(eu), direction="inbound"), kept[0])
     assert len(us.world.calls("peer_client")) == before
