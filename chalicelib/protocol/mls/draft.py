@@ -83,7 +83,7 @@ class Draft:
         known = self._places.get((kind, value), set())
         places = {place for place in known if self._holds(place, kind, value)}
         for place in self.tree.positions(kind, value):
-            if place not in self.nodes and self._holds(place, kind, value):
+            if self._holds(place, kind, value):
                 places.add(place)
         return places
 
