@@ -70,6 +70,13 @@ def test_tokens_that_were_not_used_come_back_up_to_the_burst(ports: Ports) -> No
     assert take(ports, 2 * BURST) == BURST
 
 
+def test_tokens_that_another_gave_back_are_there_for_one_who_found_none(ports: Ports) -> None:
+    take(ports, BURST)
+    assert take(ports, 1) == 0
+    ports.buckets.give_back("alpha", "query", 3, BURST)
+    assert take(ports, 1) == 1
+
+
 def test_another_owner_or_kind_is_another_bucket(ports: Ports) -> None:
     take(ports, BURST)
     assert take(ports, BURST, owner="beta") == BURST

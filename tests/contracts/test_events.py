@@ -59,6 +59,11 @@ def test_a_page_withholds_what_came_after_its_end(ports: Ports) -> None:
     assert ports.events.page(OWN, None, NOW + MINUTE, 10) == [event(0, NOW)]
 
 
+def test_a_page_after_an_event_that_is_still_withheld_is_empty(ports: Ports) -> None:
+    told(ports, event(0, NOW), event(0, NOW + 2 * MINUTE))
+    assert ports.events.page(OWN, event_id(NOW + 2 * MINUTE, 0), NOW + MINUTE, 10) == []
+
+
 def test_a_page_goes_on_after_an_id_that_has_no_event(ports: Ports) -> None:
     told(ports, event(0, NOW), event(2, NOW))
     assert ports.events.page(OWN, event_id(NOW, 1), NOW + MINUTE, 10) == [event(2, NOW)]

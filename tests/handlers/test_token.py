@@ -114,7 +114,7 @@ def test_a_body_that_is_no_form_is_refused(alpha: Ap, body: bytes, media: str, s
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Basic", "Basic !", "Basic YQ==", "Basic //8=", "Bearer YTpi", "Digest a"]
+    "header", [None, "", "Basic", "Basic !", "Basic YQ==", "Basic //8=", "Bearer YTpi", "Digest a", "Basic \u00e9"]
 )
 def test_a_client_that_does_not_identify_itself_is_refused(edge: Edge, alpha: Ap, header: str | None) -> None:
     headers = {"content-type": FORM} | ({} if header is None else {"Authorization": header})

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from chalicelib.protocol.glados.identifiers import parse_sii
 from chalicelib.protocol.glados.mappings import confirm
 from chalicelib.services.provider.state import PairKey, ProviderId
@@ -43,6 +45,26 @@ def test_a_query_is_one_batch_get_however_large_the_table_is(aws: AwsPorts) -> N
         assert found.records.active
         assert asker is not None
         assert calls == {"BatchGetItem": 1}
+
+
+def test_a_bucket_that_is_empty_is_read_and_not_written(aws: AwsPorts) -> None:
+    now = aws.clock()
+    assert aws.buckets.take("alpha", "sends", 5, 0.001, 5, now)[0] == 5
+    for _ in range(2):
+        with counted() as calls:
+            assert aws.buckets.take("alpha", "sends", 1, 0.001, 5, now)[0] == 0
+        assert set(calls) == {"GetItem"} or set(calls) == {"BatchGetItem"}
+
+
+def test_a_bucket_that_many_take_from_refuses_rather_than_lets_through(
+    aws: AwsPorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losing every race is no outage: whoever fails open on outages must not fail open on crowds."""
+    monkeypatch.setattr(aws.buckets, "_try", lambda *_: None)
+    aws.database.sleep = lambda _seconds: None
+    taken, wait, _ = aws.buckets.take("alpha", "queries", 1, 10.0, 200, aws.clock())
+    assert taken == 0
+    assert wait > 0
 
 
 def test_a_confirmation_is_one_transaction(aws: AwsPorts) -> None:

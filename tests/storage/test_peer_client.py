@@ -14,7 +14,7 @@ from chalicelib.protocol.glados.trust import Peer, PeerKeys
 from chalicelib.services.provider.ports import Refused, Unreachable
 from chalicelib.storage.breaker import OPEN_FOR, Breaker
 from chalicelib.storage.federation_tls import FederationTls
-from chalicelib.storage.peer_client import HttpsPeerClient
+from chalicelib.storage.peer_client import MOST_AT_ONE_PEER, HttpsPeerClient
 from infra.local.authority import Authority
 from tests.contracts.aws import AwsPorts
 from tests.storage.journey import PHONE
@@ -98,6 +98,15 @@ def test_an_answer_that_drips_is_cut_off_at_the_deadline(client: HttpsPeerClient
     began = time.monotonic()
     assert client.ask([peer(server)], PHONE, "asker", 0)["us"][0] == "unreachable"
     assert time.monotonic() - began < 1.0
+
+
+def test_a_peer_that_holds_its_threads_gets_no_more_and_the_others_are_asked(
+    client: HttpsPeerClient, server: Server
+) -> None:
+    client._in_flight["us"] = MOST_AT_ONE_PEER
+    answers = client.ask([peer(server), peer(server, "br")], PHONE, "asker", 0)
+    assert answers["us"] == ("skipped", ())
+    assert len(server.asked) == 1, "br was asked"
 
 
 def test_a_peer_that_keeps_failing_is_skipped_then_tried_once(client: HttpsPeerClient, server: Server) -> None:

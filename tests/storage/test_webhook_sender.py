@@ -63,6 +63,14 @@ def test_a_name_with_any_address_inside_is_not_connected_to(addresses: list[str]
         guarded.post("https://alpha.example/hook", {}, b"")
 
 
+def test_a_name_that_no_resolver_can_encode_is_unreachable_and_stops_nothing() -> None:
+    def unencodable(_host: str, _port: int) -> list[str]:
+        raise UnicodeError("label too long")
+
+    with pytest.raises(Unreachable, match="does not resolve"):
+        HttpsWebhookSender(resolve=unencodable).post("https://alpha.example/hook", {}, b"")
+
+
 def test_the_exemption_is_for_one_origin_and_no_other(server: Server, authority: Authority) -> None:
     with pytest.raises(Unreachable, match="not public"):
         sender(server, authority, lambda host, port: ["127.0.0.1"]).post("https://alpha.example/hook", {}, b"")

@@ -167,6 +167,16 @@ def test_a_plain_https_url_will_do(url: str) -> None:
         "https://[::1]/hook",
         "https://[::ffff:10.0.0.1]:8443/hook",
         "https://[64:ff9b::7f00:1]/hook",
+        "https://@alpha.example/hook",
+        "https://:@alpha.example/hook",
+        "https://a..b/hook",
+        f"https://{'a' * 64}.example/hook",
+        "https://localhost/hook",
+        "https://127.1/hook",
+        "https://2130706433/hook",
+        "https://0x7f.1/hook",
+        "https://%31%32%37.0.0.1/hook",
+        "https://127.0.0.1./hook",
     ],
 )
 def test_a_url_that_is_not_plain_https_to_the_open_internet_is_refused(url: str) -> None:

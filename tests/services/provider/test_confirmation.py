@@ -250,6 +250,16 @@ def test_the_right_code_again_gives_the_same_answer_and_one_mapping(gp: Gp, alph
     assert guess(gp, alpha, opened) is VerificationEnded
 
 
+def test_a_finished_verification_is_no_place_to_guess(gp: Gp, alpha: Account) -> None:
+    """An AP might take the answer to a repeat for a proof."""
+    opened = gp.open(alpha)
+    gp.enter(alpha, opened)
+    outcomes = [guess(gp, alpha, opened, turn) for turn in range(12)]
+    assert outcomes == [VerificationEnded] * 10 + [TooManyRequests] * 2
+    with pytest.raises(TooManyRequests):
+        gp.enter(alpha, opened)
+
+
 def test_a_right_code_whose_mapping_was_not_made_can_be_entered_for_a_day(gp: Gp, alpha: Account, world: World) -> None:
     world.clock.advance(55 * MINUTE)
     opened = gp.open(alpha)

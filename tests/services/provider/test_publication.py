@@ -4,11 +4,11 @@ import functools
 
 import pytest
 
-from chalicelib.errors import FilterVersionGone, InvalidValue, NotFound, Unavailable
+from chalicelib.errors import Conflict, FilterVersionGone, InvalidValue, NotFound, Unavailable
 from chalicelib.protocol.glados.federation_api import Notification, SubscriptionAnswer, SubscriptionRequest
 from chalicelib.protocol.glados.filters import indexes
 from chalicelib.protocol.glados.timestamps import DAY, MINUTE, format_time
-from chalicelib.services.provider.publication import Link
+from chalicelib.services.provider.publication import MOST_SUBSCRIPTIONS, Link
 from chalicelib.services.provider.state import Account
 from tests.services.provider.providers import MAIL, PHONE, Gp, as_peer, federation, meanwhile, settle, uri
 
@@ -64,6 +64,21 @@ def test_a_subscription_answers_with_what_was_missed_by_seq_or_by_time(pair: Pai
     assert subscribe(eu, us, since=at).bits == two
     assert {answer.seq for answer in answers} == {2}
     assert len({answer.subscription_id for answer in answers}) == 1
+
+
+def test_a_peer_has_a_few_subscriptions_and_not_as_many_as_it_likes(pair: Pair) -> None:
+    eu, us, _ = pair
+    version = eu.versions()[-1].version
+
+    def ask(number: int) -> str:
+        callback = f"{CALLBACK}?n={number}"
+        request = SubscriptionRequest(version=version, callback=callback, after=0)
+        return eu.publication.subscribe(as_peer(us), request).subscription_id
+
+    made = {ask(number) for number in range(MOST_SUBSCRIPTIONS)}
+    with pytest.raises(Conflict):
+        ask(MOST_SUBSCRIPTIONS)
+    assert ask(0) in made
 
 
 def test_an_addition_while_subscribing_is_in_the_answer_or_told(pair: Pair) -> None:
