@@ -6,7 +6,8 @@
     rebuild                                                         a fresh routing filter now
 
 The stage is the one whose settings stand in the environment (GLADOS_STAGE, …) or, with `--stage`, in
-`.chalice/config.json`. Answers are JSON on standard output; a secret is shown once and kept only as a digest.
+`.chalice/config.json`; region and credentials are AWS's own (AWS_REGION, …). Answers are JSON on standard output;
+a secret is shown once and kept only as a digest.
 """
 
 import argparse
@@ -16,11 +17,13 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -31,8 +34,10 @@ from chalicelib.protocol.glados.timestamps import format_time
 from chalicelib.protocol.glados.trust import TrustList
 from chalicelib.services.provider.state import SCOPES, Account
 
-CONFIG = Path(".chalice/config.json")
+CONFIG = Path(__file__).parents[1] / ".chalice" / "config.json"
+PURPOSES = ("index", "seal", "code", "mapping-id", *(f"sign:{typ}" for typ in TYPS if typ != "glados-trust-list+jwt"))
 TRUST_AUTHORITY = "trust-authority"
+NEEDED = ("GLADOS_ROLE", "GLADOS_STAGE", "GLADOS_GP", "GLADOS_ORIGIN", "GLADOS_EMAIL_FROM")
 
 
 def certificate_facts(path: Path) -> tuple[str, int]:
@@ -114,7 +119,7 @@ def sign_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise SystemExit("the authority's key is not a P-256 private key")
     listed = msgspec.json.decode(asked.file.read_bytes(), type=TrustList)
-    issued_at = _wiring().clock()() // 1000
+    issued_at = int(time.time())
     claims = {"iss": TRUST_AUTHORITY, "aud": asked.gp, "iat": issued_at, **msgspec.to_builtins(listed)}
     return {"trust_list": sign(SigningKey(asked.kid, private), "glados-trust-list+jwt", claims)}
 
@@ -201,9 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     calling.add_argument("--certificate", type=Path, required=True)
     calling.add_argument("--key", type=Path, required=True)
     calling.add_argument("--authorities", type=Path, help="PEM of authorities to trust beside the public ones")
-    command("rotate-key", rotate_key).add_argument("purpose", help="index, seal, code, mapping-id or sign:TYP")
+    command("rotate-key", rotate_key).add_argument("purpose", choices=PURPOSES)
     retiring = command("retire-key", retire_key)
-    retiring.add_argument("purpose")
+    retiring.add_argument("purpose", choices=PURPOSES)
     retiring.add_argument("epoch", type=int)
     command("rebuild", rebuild)
     return parser
@@ -218,10 +223,17 @@ def main() -> int:
             print(f"{CONFIG} has no stage {asked.stage}; it has: {', '.join(settings)}", file=sys.stderr)
             return 2
         os.environ.update(settings[asked.stage]["environment_variables"])
+    if missing := [name for name in NEEDED if asked.run is not sign_trust_list and name not in os.environ]:
+        print(f"the environment lacks {', '.join(missing)}; name a stage with --stage, or set them", file=sys.stderr)
+        return 2
     try:
         answer = asked.run(asked)
     except Refusal as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, BotoCoreError, ClientError) as error:
+        # A file that is not there or not what it should be, a key that cannot be retired, AWS that says no.
+        print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print(json.dumps(answer, indent=2, ensure_ascii=False, default=str))
     return 0

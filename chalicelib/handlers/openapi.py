@@ -27,7 +27,7 @@ def document(routes: Sequence["Route"], name: str, origin: str, public_origin: s
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, by_type)
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"GLADOS provider {name}", "version": "1"},
+        "info": {"title": name, "version": "1"},
         "servers": [
             {"url": origin, "description": "callers with a client certificate"},
             {"url": public_origin, "description": "public documents"},

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import json
 import pkgutil
 import sys
@@ -30,6 +31,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="smaller sizes, under a minute")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw how the cost grows")
     asked = parser.parse_args()
+    if asked.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot needs the extra [bench]: pip install -e '.[bench]'")
     module = importlib.import_module(f"infra.bench.{asked.name}")
     rows: list[Row] = []
     if not asked.json:

@@ -6,9 +6,12 @@ to reach every part.
 """
 
 import argparse
+import contextlib
+import fcntl
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from chalicelib.client import ApiProblem
@@ -32,15 +35,42 @@ def main() -> int:
         parser.error("--time-scale is above 0")
     with tempfile.TemporaryDirectory(prefix="glados-") as temporary, sigterm_raises():
         folder = (asked.state or Path(temporary)).resolve()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            return _run(folder, asked)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--state {folder}: {error.strerror}")
+        try:
+            with _alone_in(folder):
+                return _run(folder, asked)
         except (KeyboardInterrupt, Stopped):
             _say("stopped")
             return 0 if asked.serve or asked.serve_only else 130
+        except InUse:
+            _say(f"FAILED: {folder} is in use by another run; name another folder with --state")
+            return 1
         except (StoryFailed, ApiProblem, NeverCame, ChildDied, RuntimeError, TimeoutError) as error:
             _say(f"FAILED: {error}")
             return 1
+
+
+class InUse(Exception):
+    """Another run has its state in the folder."""
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder for this run, and leave no endpoints.json that leads nowhere."""
+    endpoints = folder / "endpoints.json"
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUse from error
+        endpoints.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            endpoints.unlink(missing_ok=True)
 
 
 def _run(folder: Path, asked: argparse.Namespace) -> int:
@@ -61,7 +91,7 @@ def _tell(federation: Federation) -> None:
 
 
 def _serve(supervisor: Supervisor, federation: Federation) -> None:
-    _say(f"serving until ctrl-C; {federation.folder}/endpoints.json says where")
+    _say(f"serving until ctrl-C or SIGTERM; {federation.folder}/endpoints.json says where")
     supervisor.wait()
 
 

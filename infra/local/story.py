@@ -144,7 +144,9 @@ class Story:
         expect(holds=len(registered) == len(numbers), what="every region's number was registered")
         expect(holds=found == len(numbers), what="every region's number was found from the other region")
         expect(holds=all(answer["found"] for answer in from_home), what="every number was found at home")
-        self.say(f"{len(registered)} numbers, one a region, registered by delta (eu) and gamma (us)")
+        self.say(
+            f"{len(registered)} numbers, one for each country or territory, registered by delta (eu) and gamma (us)"
+        )
         self.say(f"  {found} of them found from the other region")
         self.say(f"  the filters saved {saved} of {2 * len(numbers)} remote queries")
         self.say(f"  registration {_pace(enrolling)}; remote query {_pace(asking)}; local query {_pace(at_home)}")

@@ -224,7 +224,12 @@ def _running() -> Iterator[str]:
     }
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=log
+            # On a leash, so that a test run that is killed leaves no emulator behind.
+            [sys.executable, "-m", "infra.local.leash", str(os.getpid()), sys.executable, "-m", "ministack"],
+            env={**environment, "PYTHONPATH": str(STACK.parents[1])},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
         )
         try:
             url = f"http://127.0.0.1:{port}"

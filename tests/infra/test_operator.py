@@ -1,0 +1,46 @@
+"""What an operator is told who mistypes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+STAGE = {
+    "GLADOS_ROLE": "provider",
+    "GLADOS_STAGE": "gp-eu",
+    "GLADOS_GP": "eu",
+    "GLADOS_ORIGIN": "https://eu.gp.example",
+    "GLADOS_EMAIL_FROM": "codes@eu.gp.example",
+}
+
+
+def operator(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infra.operator", *arguments],
+        env={"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), "AWS_CONFIG_FILE": os.devnull, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "status", "told"),
+    [
+        (["keys"], {}, 2, "the environment lacks GLADOS_ROLE"),
+        (["--stage", "gp-xx", "keys"], {}, 2, "has no stage gp-xx; it has: gp-eu"),
+        (["rotate-key", "indx"], STAGE, 2, "invalid choice: 'indx'"),
+        (["--stage", "gp-eu", "keys"], {}, 1, "failed: NoRegionError"),
+        (["sign-trust-list", "none.json", "--key", "none.pem", "--gp", "eu"], {}, 1, "failed: FileNotFoundError"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_and_not_as_a_traceback(
+    arguments: list[str], environment: dict[str, str], status: int, told: str
+) -> None:
+    done = operator(*arguments, environment=environment)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
