@@ -369,7 +369,7 @@ def test_the_whole_story_holds() -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
     assert "every step held" in done.stdout
-    registered = re.search(r"(\d+) numbers, one a region, registered", done.stdout)
+    registered = re.search(r"(\d+) numbers, one for each country or territory, registered", done.stdout)
     assert registered is not None
     assert int(registered[1]) >= 230
     assert f"{registered[1]} of them found from the other region" in done.stdout
