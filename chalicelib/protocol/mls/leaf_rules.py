@@ -52,7 +52,7 @@ def check_certificate(leaf: LeafNode) -> None:
     chain = leaf.credential.certificates()
     try:
         key = x509.load_der_x509_certificate(chain[0].cert_data).public_key() if chain else None
-    except (ValueError, UnsupportedAlgorithm) as failure:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as failure:
         raise InvalidLeafNode("mls-5.3-1", "a certificate cannot be read") from failure
     match key:
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():

@@ -67,9 +67,11 @@ def test_a_certificate_must_be_for_the_leafs_own_key() -> None:
         credential = Credential(X509, opaque(certificate(key)))
         with refused(check):
             story.stage(story.commit_adding("alice", sign_key_package_leaf(owner, credential=credential)))
-    unreadable = sign_key_package_leaf(owner, credential=Credential(X509, opaque(b"no certificate")))
-    with refused("mls-5.3-1"):
-        add(story, unreadable)
+    version_6 = certificate(own).replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"))
+    for content in (b"no certificate", version_6):
+        unreadable = sign_key_package_leaf(owner, credential=Credential(X509, opaque(content)))
+        with refused("mls-5.3-1"):
+            add(story, unreadable)
 
 
 def certificate(key: ed25519.Ed25519PrivateKey) -> bytes:
