@@ -57,8 +57,10 @@ def update_dictionary(extensions: Extensions, updates: Sequence[AppDataUpdate], 
         return extensions
     stored = find(extensions, APP_DATA_DICTIONARY)
     entries = {} if stored is None else {entry.component_id: entry for entry in decode(read_dictionary, stored)}
-    for component_id in dict.fromkeys(update.component_id for update in updates):
-        changes = [change for change in updates if change.component_id == component_id]
+    by_component: dict[int, list[AppDataUpdate]] = {}
+    for update in updates:
+        by_component.setdefault(update.component_id, []).append(update)
+    for component_id, changes in by_component.items():
         old = entries.get(component_id)
         if changes[0].update is None:
             # [ext-4.6-1] Removing the state of a component that has none is invalid.

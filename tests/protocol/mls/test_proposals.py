@@ -1,13 +1,14 @@
 """Single proposals and lists of them (§§12.1, 12.2, 13.2; draft-ietf-mls-extensions)."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from chalicelib.client.mls_member import Member
 from chalicelib.errors import DecodeError
-from chalicelib.protocol.mls.app_data import ComponentData, read_dictionary
+from chalicelib.protocol.mls.app_data import ComponentData, read_dictionary, update_dictionary
 from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
 from chalicelib.protocol.mls.errors import InvalidProposal
 from chalicelib.protocol.mls.extensions import (
@@ -316,6 +317,17 @@ def test_components_stay_in_order() -> None:
     story = app_data_story(ComponentData(0, b"zero"), ComponentData(2, b"two"))
     story.commit("alice", AppDataUpdate(1, b"one"), path=False)
     assert dictionary(story.group.context.extensions) == [(0, b"zero"), (1, b"one"), (2, b"two")]
+
+
+def test_many_components_are_updated_in_time_in_proportion() -> None:
+    class Last(Policy):
+        def update_app_data(self, component_id: int, data: bytes | None, updates: Sequence[bytes]) -> bytes:
+            return updates[-1]
+
+    start = time.perf_counter()
+    extensions = update_dictionary((), [AppDataUpdate(number, b"x") for number in range(20_000)], Last())
+    assert time.perf_counter() - start < 2
+    assert len(dictionary(extensions)) == 20_000
 
 
 def test_a_component_that_is_not_known_or_has_no_data_is_refused() -> None:
