@@ -130,6 +130,7 @@ def check_support(draft: Draft, rules: GroupRules) -> None:
         *((value, "mls-12.1.7-1") for value in rules.required()),
         *(((EXTENSION, extension.extension_type), "mls-13.4-5") for extension in rules.extensions),
     ]
+    unsupported = rules.support.unsupported(dict(needed), lambda: (leaf for _, leaf in draft.all_leaves()))
     for value, check in needed:
-        if not rules.support.by_all(value, lambda: (leaf for _, leaf in draft.all_leaves())):
+        if value in unsupported:
             raise InvalidProposal(check, "a member does not support what the group would require")

@@ -260,7 +260,7 @@ def _check_path_keys(path: UpdatePath, draft: Draft, rules: GroupRules) -> None:
 def _check_result(draft: Draft, rules: GroupRules) -> None:
     """[mls-12.2-12] After the commit the tree is valid: here, what concerns all members at once."""
     check_support(draft, rules)
-    for number in rules.support.credential_types_in_use():
-        # [mls-7.3-4] Every credential type in use is supported by all members.
-        if not rules.support.by_all((CREDENTIAL, number), lambda: (leaf for _, leaf in draft.all_leaves())):
-            raise InvalidLeafNode("mls-7.3-4", "a member does not support a credential type in use")
+    # [mls-7.3-4] Every credential type in use is supported by all members.
+    in_use = [(CREDENTIAL, number) for number in rules.support.credential_types_in_use()]
+    if rules.support.unsupported(in_use, lambda: (leaf for _, leaf in draft.all_leaves())):
+        raise InvalidLeafNode("mls-7.3-4", "a member does not support a credential type in use")
