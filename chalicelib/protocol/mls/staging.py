@@ -101,6 +101,7 @@ def apply_proposals(proposals: ProposalList, draft: Draft, rules: GroupRules, no
     rules = _apply_extensions(proposals, draft, rules, now)
     before = rules.support
     _apply_updates_and_removes(proposals, draft, rules, now)
+    _check_updated_clients(proposals, draft, rules)
     rules = dataclasses.replace(rules, support=before.changed(draft.changed_leaves()))
     _check_proposal_types(proposals, draft, rules)
     added = _apply_adds(proposals, draft, rules, now)
@@ -142,6 +143,18 @@ def _apply_updates_and_removes(proposals: ProposalList, draft: Draft, rules: Gro
                         if proposals.committer is None and not rules.policy.allow_resync:
                             raise InvalidProposalList("mls-12.4.3.2-5", "external commits may not remove here")
                         draft.remove(queued.proposal.removed)
+
+
+def _check_updated_clients(proposals: ProposalList, draft: Draft, rules: GroupRules) -> None:
+    """[mls-12.2-6] Check that no update made its sender another client of the group.
+
+    It is asked when all updates and removes are applied, so that their order does not matter.
+    """
+    for queued in proposals.proposals:
+        if isinstance(queued.proposal, Update):
+            client = rules.policy.client(queued.proposal.leaf_node)
+            if draft.positions(Kind.CLIENT, client) - {2 * (queued.sender.index or 0)}:
+                raise InvalidProposalList("mls-12.2-6", "an update takes the place of another client of the group")
 
 
 def _check_proposal_types(proposals: ProposalList, draft: Draft, rules: GroupRules) -> None:

@@ -10,7 +10,7 @@ from chalicelib.client.mls_member import Member
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.mls.app_data import ComponentData, read_dictionary, update_dictionary
 from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
-from chalicelib.protocol.mls.errors import InvalidProposal
+from chalicelib.protocol.mls.errors import InvalidPath, InvalidProposal
 from chalicelib.protocol.mls.extensions import (
     APP_DATA_DICTIONARY,
     REQUIRED_CAPABILITIES,
@@ -33,6 +33,7 @@ from chalicelib.protocol.mls.proposals import (
     GroupContextExtensions,
     PreSharedKey,
     PreSharedKeyID,
+    Proposal,
     PSKType,
     ReInit,
     Remove,
@@ -223,6 +224,47 @@ def test_a_client_is_not_added_twice_unless_the_same_commit_removes_it() -> None
         story.stage(story.commit_adding("alice", again.public))
     pending = story.pending("alice", Remove(1), Add(again.public))
     assert story.stage_commit(pending.commit).removed == (1,)
+
+
+class ByName(Policy):
+    """A client is whom its credential names, whatever its keys are."""
+
+    def client(self, leaf: LeafNode) -> bytes:
+        return leaf.credential.content
+
+
+def renamed(story: Story, name: str, other: str) -> Update:
+    """Return an update by which a member takes another name."""
+    leaf = dataclasses.replace(
+        story.path(name).leaf_node,
+        source=LeafNodeSource.UPDATE,
+        parent_hash=None,
+        credential=Credential(1, other.encode()),
+        signed=b"",
+    )
+    return Update(story.sign_leaf(name, leaf))
+
+
+def test_an_update_does_not_take_another_clients_place_unless_it_becomes_free() -> None:
+    story = Story("alice", "bob", "carol", "dave", policy=ByName())
+    references = []
+    for name, other in (("bob", "carol"), ("carol", "bob"), ("dave", "carol")):
+        staged = story.stage(story.forge(name, renamed(story, name, other)))
+        assert isinstance(staged, StagedProposal)
+        story.group = story.group.merge(staged)
+        references.append(staged.reference)
+    to_carol, to_bob, also_to_carol = references
+
+    def judged(*proposals: Proposal | bytes) -> None:
+        """Let alice commit these; what is not refused for its clients is so for its path, made for another tree."""
+        story.stage(story.forge_commit("alice", *proposals))
+
+    for taken in ([to_carol], [to_bob], [also_to_carol], [to_carol, to_bob, also_to_carol]):
+        with refused("mls-12.2-6"):
+            judged(*taken)
+    for free in ([to_carol, Remove(2)], [to_carol, to_bob], [to_bob, to_carol]):
+        with pytest.raises(InvalidPath):
+            judged(*free)
 
 
 def test_no_two_proposals_name_the_same_psk() -> None:
@@ -482,10 +524,6 @@ def test_a_resyncs_leaf_meets_the_criteria_of_an_update() -> None:
 
 
 def test_a_client_by_the_policys_name_joins_from_outside_once() -> None:
-    class ByName(Policy):
-        def client(self, leaf: LeafNode) -> bytes:
-            return leaf.credential.content
-
     story = Story("alice", "bob", policy=ByName())
     again = story.identity("bob")
     with refused("mls-12.2-6"):
