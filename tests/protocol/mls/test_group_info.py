@@ -87,6 +87,24 @@ def test_a_group_info_of_another_version_or_suite_is_refused() -> None:
         create_group(sign(member, info, group_context=unknown), tree, story.policy)
 
 
+def test_no_commit_and_no_group_comes_after_the_last_epoch() -> None:
+    story = grown()
+    member, tree = story.members["fourth"], encode_tree(story.group.tree)
+    for epoch in (2**64 - 2, 2**64 - 1):
+        context = dataclasses.replace(story.group.context, epoch=epoch)
+        info = sign(member, member.group_info(), group_context=context)
+        story.group = dataclasses.replace(story.group, context=context)
+        commit = story.forge_commit("fourth")
+        if epoch < 2**64 - 1:
+            assert create_group(info, tree, story.policy).epoch == epoch
+            story.stage(commit)
+            continue
+        with refused("ds-7"):
+            create_group(info, tree, story.policy)
+        with refused("ds-7"):
+            story.stage(commit)
+
+
 def test_the_signature_must_be_the_signers() -> None:
     story = grown()
     member, tree = story.members["fourth"], encode_tree(story.group.tree)
