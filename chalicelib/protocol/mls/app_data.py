@@ -44,6 +44,13 @@ def read_dictionary(reader: Reader) -> tuple[ComponentData, ...]:
     return entries
 
 
+def check_dictionary(extensions: Extensions) -> None:
+    """Check that application data in a GroupContext, if there is any, is a dictionary."""
+    stored = find(extensions, APP_DATA_DICTIONARY)
+    if stored is not None:
+        decode(read_dictionary, stored)
+
+
 def check_dictionary_unchanged(old: Extensions, new: Extensions) -> None:
     """[ext-4.6-2] Where AppDataUpdate is required, GroupContextExtensions leaves the dictionary as it was."""
     required = AppDataUpdate.proposal_type in required_capabilities(old).proposal_types

@@ -6,9 +6,10 @@ for the epoch it made. For the second, the committer need only send what we cann
 """
 
 from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.mls.app_data import check_dictionary
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidGroupInfo, TooLarge
-from chalicelib.protocol.mls.extensions import EXTERNAL_PUB, RATCHET_TREE, find
+from chalicelib.protocol.mls.extensions import EXTERNAL_PUB, RATCHET_TREE, external_senders, find
 from chalicelib.protocol.mls.group_info import GroupContext, GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.key_package import MLS10
 from chalicelib.protocol.mls.leaf_rules import check_encryption_key
@@ -40,6 +41,10 @@ def create_group(info: GroupInfo, ratchet_tree: bytes | None, policy: Policy) ->
     if encoded is None:
         raise InvalidGroupInfo("mls-12.4.3.1-1", "there is no ratchet tree")
     check_extension_count(context.extensions)
+    check_dictionary(context.extensions)
+    senders = external_senders(context.extensions)
+    if senders:
+        policy.check_external_senders(senders)  # [mls-5.3.1-3]
     tree = decode_tree(suite, policy, encoded)
     # [mls-12.4.3.1-2] The tree hash of the ratchet tree matches `tree_hash`.
     if Draft(tree).tree_hash != context.tree_hash:

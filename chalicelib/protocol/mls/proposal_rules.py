@@ -1,5 +1,6 @@
 """When is a single proposal invalid, and who may send it? (RFC 9420 §§6.1, 12.1, in the order of the text)"""
 
+from chalicelib.protocol.mls.app_data import check_dictionary
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidFraming, InvalidProposal, TooLarge
 from chalicelib.protocol.mls.extensions import Extensions, external_senders, required_capabilities
@@ -110,6 +111,7 @@ def check_group_context_extensions(proposal: GroupContextExtensions, rules: Grou
     Whether members support them is asked when they are applied: some may leave in the same commit (§12.1.7).
     """
     check_extension_count(proposal.extensions)
+    check_dictionary(proposal.extensions)
     senders = external_senders(proposal.extensions)
     if senders != external_senders(rules.extensions):
         # [mls-5.3.1-3] External senders that are added or updated are validated.

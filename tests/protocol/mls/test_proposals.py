@@ -157,7 +157,7 @@ def test_new_external_senders_are_left_to_the_policy() -> None:
 
 def test_malformed_group_context_extensions_are_a_decode_error() -> None:
     story = Story("alice", "bob")
-    for extension_type in (REQUIRED_CAPABILITIES, 5):
+    for extension_type in (REQUIRED_CAPABILITIES, 5, APP_DATA_DICTIONARY):
         broken = GroupContextExtensions((Extension(extension_type, b"\x01"),))
         with pytest.raises(DecodeError):
             story.stage(story.forge("bob", broken))
