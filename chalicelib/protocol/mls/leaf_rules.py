@@ -119,8 +119,8 @@ def check_lifetime(leaf: LeafNode, policy: Policy, now: int) -> None:
     if leaf.lifetime is None:
         return
     # [mls-7.2-4] The application defines the longest lifetime that is acceptable.
-    if leaf.lifetime.not_after - leaf.lifetime.not_before > policy.maximum_lifetime:
-        raise InvalidLeafNode("mls-7.2-4", "the leaf's lifetime is longer than is taken here")
+    if not 0 <= leaf.lifetime.not_after - leaf.lifetime.not_before <= policy.maximum_lifetime:
+        raise InvalidLeafNode("mls-7.2-4", "the leaf's lifetime ends before it starts, or is longer than is taken here")
     # [mls-7.3-6] The current time is within the lifetime, give or take a clock.
     if not leaf.lifetime.not_before - policy.clock_skew <= now <= leaf.lifetime.not_after + policy.clock_skew:
         raise InvalidLeafNode("mls-7.3-6", "the leaf's lifetime does not include the present")

@@ -160,6 +160,7 @@ def test_a_leaf_lists_the_type_of_its_own_credential() -> None:
     ("lifetime", "check"),
     [
         (Lifetime(NOW - 10, NOW - 10 + 400 * 86_400 + 1), "mls-7.2-4"),
+        (Lifetime(NOW + 1, NOW - 1), "mls-7.2-4"),
         (Lifetime(NOW - 86_400, NOW - 3_601), "mls-7.3-6"),
         (Lifetime(NOW + 3_601, NOW + 86_400), "mls-7.3-6"),
     ],
