@@ -44,6 +44,13 @@ def read_dictionary(reader: Reader) -> tuple[ComponentData, ...]:
     return entries
 
 
+def check_dictionary(extensions: Extensions) -> None:
+    """Check that application data in a GroupContext, if there is any, is a dictionary."""
+    stored = find(extensions, APP_DATA_DICTIONARY)
+    if stored is not None:
+        decode(read_dictionary, stored)
+
+
 def check_dictionary_unchanged(old: Extensions, new: Extensions) -> None:
     """[ext-4.6-2] Where AppDataUpdate is required, GroupContextExtensions leaves the dictionary as it was."""
     required = AppDataUpdate.proposal_type in required_capabilities(old).proposal_types
@@ -57,8 +64,10 @@ def update_dictionary(extensions: Extensions, updates: Sequence[AppDataUpdate], 
         return extensions
     stored = find(extensions, APP_DATA_DICTIONARY)
     entries = {} if stored is None else {entry.component_id: entry for entry in decode(read_dictionary, stored)}
-    for component_id in dict.fromkeys(update.component_id for update in updates):
-        changes = [change for change in updates if change.component_id == component_id]
+    by_component: dict[int, list[AppDataUpdate]] = {}
+    for update in updates:
+        by_component.setdefault(update.component_id, []).append(update)
+    for component_id, changes in by_component.items():
         old = entries.get(component_id)
         if changes[0].update is None:
             # [ext-4.6-1] Removing the state of a component that has none is invalid.

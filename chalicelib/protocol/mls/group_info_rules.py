@@ -6,16 +6,17 @@ for the epoch it made. For the second, the committer need only send what we cann
 """
 
 from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.mls.app_data import check_dictionary
 from chalicelib.protocol.mls.draft import Draft
-from chalicelib.protocol.mls.errors import InvalidGroupInfo
-from chalicelib.protocol.mls.extensions import EXTERNAL_PUB, RATCHET_TREE, find
+from chalicelib.protocol.mls.errors import InvalidGroupInfo, TooLarge
+from chalicelib.protocol.mls.extensions import EXTERNAL_PUB, RATCHET_TREE, external_senders, find
 from chalicelib.protocol.mls.group_info import GroupContext, GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.key_package import MLS10
 from chalicelib.protocol.mls.leaf_rules import check_encryption_key
 from chalicelib.protocol.mls.plain_tree import decode_tree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposal_rules import check_extension_count
-from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit, new_group
+from chalicelib.protocol.mls.public_group import LAST_EPOCH, PublicGroup, StagedCommit, new_group
 from chalicelib.protocol.mls.tree_rules import check_tree
 from chalicelib.protocol.tls import Reader, decode
 
@@ -32,11 +33,18 @@ def create_group(info: GroupInfo, ratchet_tree: bytes | None, policy: Policy) ->
     # [mls-8.1-1] The version is one that is known.
     if context.version != MLS10:
         raise InvalidGroupInfo("mls-8.1-1", "the group has another protocol version than MLS 1.0")
+    # [ds-7] A group that could never change is not taken in.
+    if context.epoch == LAST_EPOCH:
+        raise TooLarge("ds-7", "the group is in the last epoch there is")
     suite = cipher_suite(context.cipher_suite)
     encoded = find(info.extensions, RATCHET_TREE) if ratchet_tree is None else ratchet_tree
     if encoded is None:
         raise InvalidGroupInfo("mls-12.4.3.1-1", "there is no ratchet tree")
     check_extension_count(context.extensions)
+    check_dictionary(context.extensions)
+    senders = external_senders(context.extensions)
+    if senders:
+        policy.check_external_senders(senders)  # [mls-5.3.1-3]
     tree = decode_tree(suite, policy, encoded)
     # [mls-12.4.3.1-2] The tree hash of the ratchet tree matches `tree_hash`.
     if Draft(tree).tree_hash != context.tree_hash:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from chalicelib.protocol.crypto import CipherSuite
 from chalicelib.protocol.mls.draft import Draft
-from chalicelib.protocol.mls.errors import InvalidKeyPackage, InvalidLeafNode
+from chalicelib.protocol.mls.errors import InvalidKeyPackage, InvalidLeafNode, TooLarge
 from chalicelib.protocol.mls.extensions import DEFAULT_EXTENSIONS, X509, Extensions, required_capabilities
 from chalicelib.protocol.mls.key_package import MLS10, KeyPackage
 from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource
@@ -17,6 +17,9 @@ from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import DEFAULT_PROPOSALS
 from chalicelib.protocol.mls.support import CREDENTIAL, EXTENSION, PROPOSAL, Support, Value
 from chalicelib.protocol.mls.tree import Kind
+
+MAX_CAPABILITIES = 1_024
+"""The most entries in each of a leaf's lists of capabilities."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,7 @@ def check_certificate(leaf: LeafNode) -> None:
     chain = leaf.credential.certificates()
     try:
         key = x509.load_der_x509_certificate(chain[0].cert_data).public_key() if chain else None
-    except (ValueError, UnsupportedAlgorithm) as failure:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as failure:
         raise InvalidLeafNode("mls-5.3-1", "a certificate cannot be read") from failure
     match key:
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
@@ -69,6 +72,10 @@ def check_leaf_node(leaf: LeafNode, rules: GroupRules) -> None:
     """Apply §7.3 as far as it looks at the leaf and the group's parameters, not at signature or place."""
     # [mls-7.2-2] Values that are not known here are looked up like any other, and so ignored [mls-13.5-1].
     listed = leaf.capabilities
+    # [ds-6] Every commit may have to look through what each member lists.
+    lists = (listed.versions, listed.cipher_suites, listed.extensions, listed.proposals, listed.credentials)
+    if any(len(numbers) > MAX_CAPABILITIES for numbers in lists):
+        raise TooLarge("ds-6", "the leaf lists more capabilities than are looked through here")
     # [mls-10-3] Both keys are valid for the cipher suite; the signature is about to prove its own.
     check_encryption_key(rules.suite, leaf.encryption_key, "mls-10-3")
     # [mls-11.1-1] All members support the cipher suite and protocol version in use.
@@ -112,8 +119,8 @@ def check_lifetime(leaf: LeafNode, policy: Policy, now: int) -> None:
     if leaf.lifetime is None:
         return
     # [mls-7.2-4] The application defines the longest lifetime that is acceptable.
-    if leaf.lifetime.not_after - leaf.lifetime.not_before > policy.maximum_lifetime:
-        raise InvalidLeafNode("mls-7.2-4", "the leaf's lifetime is longer than is taken here")
+    if not 0 <= leaf.lifetime.not_after - leaf.lifetime.not_before <= policy.maximum_lifetime:
+        raise InvalidLeafNode("mls-7.2-4", "the leaf's lifetime ends before it starts, or is longer than is taken here")
     # [mls-7.3-6] The current time is within the lifetime, give or take a clock.
     if not leaf.lifetime.not_before - policy.clock_skew <= now <= leaf.lifetime.not_after + policy.clock_skew:
         raise InvalidLeafNode("mls-7.3-6", "the leaf's lifetime does not include the present")

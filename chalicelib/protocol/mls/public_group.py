@@ -29,6 +29,7 @@ from chalicelib.protocol.mls.errors import (
     InvalidFraming,
     InvalidProposal,
     StaleEpoch,
+    TooLarge,
     UnknownProposal,
 )
 from chalicelib.protocol.mls.extensions import external_senders
@@ -55,6 +56,9 @@ from chalicelib.protocol.mls.staging import Applied, apply_commit, check_proposa
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.mls.transcript import confirmed_transcript_hash, interim_transcript_hash
 from chalicelib.protocol.mls.tree import Tree
+
+LAST_EPOCH = 2**64 - 1
+"""No commit can end this epoch: its number is the last that a GroupContext can hold."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +267,9 @@ class PublicGroup:
         framed = content.content
         if content.auth.confirmation_tag is None:
             raise ValueError("a commit was decoded without its confirmation tag")
+        # [ds-7] The next epoch has a number.
+        if self.context.epoch == LAST_EPOCH:
+            raise TooLarge("ds-7", "the group is in the last epoch there is")
         external = framed.sender.sender_type == SenderType.NEW_MEMBER_COMMIT
         proposals = ProposalList(self._resolve(content, commit), None if external else framed.sender.index)
         self._check_self_removes(proposals.of(Remove), 0)

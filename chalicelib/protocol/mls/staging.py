@@ -101,10 +101,13 @@ def apply_proposals(proposals: ProposalList, draft: Draft, rules: GroupRules, no
     rules = _apply_extensions(proposals, draft, rules, now)
     before = rules.support
     _apply_updates_and_removes(proposals, draft, rules, now)
+    _check_updated_clients(proposals, draft, rules)
     rules = dataclasses.replace(rules, support=before.changed(draft.changed_leaves()))
     _check_proposal_types(proposals, draft, rules)
     added = _apply_adds(proposals, draft, rules, now)
-    _check_the_others(proposals, draft, rules, now)
+    # Those just added have to understand the other proposals too.
+    together = dataclasses.replace(rules, support=before.changed(draft.changed_leaves())) if added else rules
+    _check_the_others(proposals, draft, together, now)
     extensions = update_dictionary(rules.extensions, proposals.of(AppDataUpdate), rules.policy)
     return Changed(dataclasses.replace(rules, extensions=extensions), added)
 
@@ -142,6 +145,18 @@ def _apply_updates_and_removes(proposals: ProposalList, draft: Draft, rules: Gro
                         if proposals.committer is None and not rules.policy.allow_resync:
                             raise InvalidProposalList("mls-12.4.3.2-5", "external commits may not remove here")
                         draft.remove(queued.proposal.removed)
+
+
+def _check_updated_clients(proposals: ProposalList, draft: Draft, rules: GroupRules) -> None:
+    """[mls-12.2-6] Check that no update made its sender another client of the group.
+
+    It is asked when all updates and removes are applied, so that their order does not matter.
+    """
+    for queued in proposals.proposals:
+        if isinstance(queued.proposal, Update):
+            client = rules.policy.client(queued.proposal.leaf_node)
+            if draft.positions(Kind.CLIENT, client) - {2 * (queued.sender.index or 0)}:
+                raise InvalidProposalList("mls-12.2-6", "an update takes the place of another client of the group")
 
 
 def _check_proposal_types(proposals: ProposalList, draft: Draft, rules: GroupRules) -> None:
@@ -260,7 +275,7 @@ def _check_path_keys(path: UpdatePath, draft: Draft, rules: GroupRules) -> None:
 def _check_result(draft: Draft, rules: GroupRules) -> None:
     """[mls-12.2-12] After the commit the tree is valid: here, what concerns all members at once."""
     check_support(draft, rules)
-    for number in rules.support.credential_types_in_use():
-        # [mls-7.3-4] Every credential type in use is supported by all members.
-        if not rules.support.by_all((CREDENTIAL, number), lambda: (leaf for _, leaf in draft.all_leaves())):
-            raise InvalidLeafNode("mls-7.3-4", "a member does not support a credential type in use")
+    # [mls-7.3-4] Every credential type in use is supported by all members.
+    in_use = [(CREDENTIAL, number) for number in rules.support.credential_types_in_use()]
+    if rules.support.unsupported(in_use, lambda: (leaf for _, leaf in draft.all_leaves())):
+        raise InvalidLeafNode("mls-7.3-4", "a member does not support a credential type in use")

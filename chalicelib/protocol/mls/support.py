@@ -1,8 +1,8 @@
 """What a group's members support, counted so that no commit has to ask each (RFC 9420 §§7.2, 11.1, 13.3).
 
 A value is supported by all if as many members name it as there are. The table is bounded: a leaf may name
-values without end. Once it has overflowed, a value that is not in it is uncounted, and `of_all` has to look
-at every leaf.
+values without end. Once it has overflowed, a value that is not in it is uncounted, and `unsupported` has to
+look at every leaf.
 """
 
 import dataclasses
@@ -22,17 +22,9 @@ TABLE_SIZE = 512
 
 Value = tuple[int, int]
 
-
-def supports(leaf: LeafNode, value: Value) -> bool:
-    """Say whether a leaf supports a value, listed or by default."""
-    kind, number = value
-    match kind:
-        case 1:
-            return number in DEFAULT_EXTENSIONS or number in leaf.capabilities.extensions
-        case 2:
-            return number in DEFAULT_PROPOSALS or number in leaf.capabilities.proposals
-        case _:
-            return number in leaf.capabilities.credentials
+_DEFAULT = frozenset(
+    {(EXTENSION, number) for number in DEFAULT_EXTENSIONS} | {(PROPOSAL, number) for number in DEFAULT_PROPOSALS}
+)
 
 
 def _named(leaf: LeafNode) -> Iterator[Value]:
@@ -84,14 +76,21 @@ class Support:
                 overflowed = True
         return dataclasses.replace(self, members=members, counts=counts, overflowed=overflowed)
 
+    def unsupported(self, values: Iterable[Value], leaves: Callable[[], Iterable[LeafNode]]) -> frozenset[Value]:
+        """Return values that some member does not support, or none if all members support them all.
+
+        `leaves` is asked once, and only if a value is uncounted; the first leaf that lacks one ends the search.
+        """
+        asked = frozenset(values) - _DEFAULT
+        uncounted = frozenset(value for value in asked if self.overflowed and value not in self.counts)
+        lacking = frozenset(value for value in asked - uncounted if self.counts.get(value, 0) != self.members)
+        if lacking or not uncounted:
+            return lacking
+        return next(filter(None, (uncounted.difference(_named(leaf)) for leaf in leaves())), lacking)
+
     def by_all(self, value: Value, leaves: Callable[[], Iterable[LeafNode]]) -> bool:
-        """Say whether every member supports a value; `leaves` is asked only if it is uncounted."""
-        kind, number = value
-        if (kind == EXTENSION and number in DEFAULT_EXTENSIONS) or (kind == PROPOSAL and number in DEFAULT_PROPOSALS):
-            return True
-        if value in self.counts or not self.overflowed:
-            return self.counts.get(value, 0) == self.members
-        return all(supports(leaf, value) for leaf in leaves())
+        """Say whether every member supports a value."""
+        return not self.unsupported([value], leaves)
 
     def credential_types_in_use(self) -> list[int]:
         """Return the types of the members' credentials."""

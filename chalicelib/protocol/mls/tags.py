@@ -2,7 +2,8 @@
 
 Keys must be unique among all nodes of a tree and clients among its leaves. For each such value the group keeps a tag,
 eight bytes of a hash that a salt makes the group's own, and the node where the value stands. Tags lie sorted in
-segments of at most 2,048; a directory in the group's root says where each segment starts.
+segments of at most 2,048; a directory in the group's root says where each segment starts. Only where one value stands
+in more places than that, as a user with very many clients does, is its segment as long as it has to be.
 
 A commit changes tags all over the place. So changes first gather in one delta; a segment for which many are pending is
 rewritten, at most four of them per commit, and split if it has grown too large.
@@ -231,8 +232,8 @@ def _segments(
     written: dict[Ref, bytes],
     most: int = SEGMENT_ENTRIES,
 ) -> list[Segment]:
-    """Cut sorted entries into segments, halving the range of tags until each is small enough."""
-    if len(entries) > most:
+    """Cut sorted entries into segments, halving the range of tags until each is small enough, or a single tag's."""
+    if len(entries) > most and entries[0][:TAG_SIZE] != entries[-1][:TAG_SIZE]:
         middle = (start + stop) // 2
         cut = bisect.bisect_left(entries, middle.to_bytes(TAG_SIZE, "big"))
         lower = _segments(entries[:cut], start, middle, attempt, written, most)

@@ -10,12 +10,18 @@ from chalicelib.errors import DecodeError
 from chalicelib.protocol.crypto import UnsupportedCipherSuite
 from chalicelib.protocol.mls import group_info_rules
 from chalicelib.protocol.mls.draft import Draft
+from chalicelib.protocol.mls.errors import InvalidProposal
 from chalicelib.protocol.mls.extensions import (
+    APP_DATA_DICTIONARY,
     EXTERNAL_PUB,
+    EXTERNAL_SENDERS,
     RATCHET_TREE,
     REQUIRED_CAPABILITIES,
+    Credential,
     Extension,
+    ExternalSender,
     RequiredCapabilities,
+    external_senders_extension,
 )
 from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.group_info_rules import create_group, verify_staged_group_info
@@ -85,6 +91,53 @@ def test_a_group_info_of_another_version_or_suite_is_refused() -> None:
         create_group(sign(member, info, group_context=unknown), tree, story.policy)
     with refused("mls-5.1-1"):
         create_group(sign(member, info, group_context=unknown), tree, story.policy)
+
+
+def test_no_commit_and_no_group_comes_after_the_last_epoch() -> None:
+    story = grown()
+    member, tree = story.members["fourth"], encode_tree(story.group.tree)
+    for epoch in (2**64 - 2, 2**64 - 1):
+        context = dataclasses.replace(story.group.context, epoch=epoch)
+        info = sign(member, member.group_info(), group_context=context)
+        story.group = dataclasses.replace(story.group, context=context)
+        commit = story.forge_commit("fourth")
+        if epoch < 2**64 - 1:
+            assert create_group(info, tree, story.policy).epoch == epoch
+            story.stage(commit)
+            continue
+        with refused("ds-7"):
+            create_group(info, tree, story.policy)
+        with refused("ds-7"):
+            story.stage(commit)
+
+
+def with_extension(story: Story, extension: Extension) -> GroupInfo:
+    """Return a GroupInfo of a GroupContext that has one extension."""
+    member = story.members["fourth"]
+    context = dataclasses.replace(story.group.context, extensions=(extension,))
+    return sign(member, member.group_info(), group_context=context)
+
+
+def test_the_external_senders_of_a_new_group_are_left_to_the_policy() -> None:
+    class Closed(Policy):
+        def check_external_senders(self, senders: Sequence[ExternalSender]) -> None:
+            raise InvalidProposal("mls-5.3.1-3", "nobody from outside here")
+
+    story = grown()
+    tree = encode_tree(story.group.tree)
+    extension = external_senders_extension((ExternalSender(bytes(32), Credential(1, b"service")),))
+    create_group(with_extension(story, extension), tree, Policy())
+    with refused("mls-5.3.1-3"):
+        create_group(with_extension(story, extension), tree, Closed())
+    create_group(story.members["fourth"].group_info(), tree, Closed())
+
+
+@pytest.mark.parametrize("extension_type", [REQUIRED_CAPABILITIES, EXTERNAL_SENDERS, APP_DATA_DICTIONARY])
+def test_malformed_extensions_of_a_new_group_are_a_decode_error(extension_type: int) -> None:
+    story = grown()
+    broken = with_extension(story, Extension(extension_type, b"\x01"))
+    with pytest.raises(DecodeError):
+        create_group(broken, encode_tree(story.group.tree), story.policy)
 
 
 def test_the_signature_must_be_the_signers() -> None:

@@ -67,9 +67,11 @@ def test_a_certificate_must_be_for_the_leafs_own_key() -> None:
         credential = Credential(X509, opaque(certificate(key)))
         with refused(check):
             story.stage(story.commit_adding("alice", sign_key_package_leaf(owner, credential=credential)))
-    unreadable = sign_key_package_leaf(owner, credential=Credential(X509, opaque(b"no certificate")))
-    with refused("mls-5.3-1"):
-        add(story, unreadable)
+    version_6 = certificate(own).replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"))
+    for content in (b"no certificate", version_6):
+        unreadable = sign_key_package_leaf(owner, credential=Credential(X509, opaque(content)))
+        with refused("mls-5.3-1"):
+            add(story, unreadable)
 
 
 def certificate(key: ed25519.Ed25519PrivateKey) -> bytes:
@@ -158,6 +160,7 @@ def test_a_leaf_lists_the_type_of_its_own_credential() -> None:
     ("lifetime", "check"),
     [
         (Lifetime(NOW - 10, NOW - 10 + 400 * 86_400 + 1), "mls-7.2-4"),
+        (Lifetime(NOW + 1, NOW - 1), "mls-7.2-4"),
         (Lifetime(NOW - 86_400, NOW - 3_601), "mls-7.3-6"),
         (Lifetime(NOW + 3_601, NOW + 86_400), "mls-7.3-6"),
     ],
@@ -331,6 +334,28 @@ def test_keys_are_of_the_suites_kem(suite: int) -> None:
     story = Story("alice", suite=suite)
     owner = story.key_package("third")
     for key in (b"", bytes(KEY_SIZES[suite] - 1), bytes(KEY_SIZES[suite] + 1), b"\x04" * 3):
+        with refused("mls-10-2"):
+            add(story, sign_key_package(owner, init_key=key))
+        with refused("mls-10-3"):
+            add(story, sign_key_package_leaf(owner, encryption_key=key))
+
+
+def low_order(prime: int, size: int, *others: int) -> list[bytes]:
+    """Return the coordinates of small order of a Montgomery curve, and those that come to the same modulo its prime."""
+    points = [*others, 0, 1, prime - 1, prime, prime + 1]
+    return [point.to_bytes(size, "little") for point in points]
+
+
+ORDER_8 = int.from_bytes(bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little")
+
+
+@pytest.mark.parametrize(
+    ("suite", "keys"), [(1, low_order(2**255 - 19, 32, ORDER_8)), (4, low_order(2**448 - 2**224 - 1, 56))]
+)
+def test_a_key_with_which_every_secret_is_zero_is_refused(suite: int, keys: list[bytes]) -> None:
+    story = Story("alice", suite=suite)
+    owner = story.key_package("third")
+    for key in keys:
         with refused("mls-10-2"):
             add(story, sign_key_package(owner, init_key=key))
         with refused("mls-10-3"):

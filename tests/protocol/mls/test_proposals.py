@@ -1,15 +1,16 @@
 """Single proposals and lists of them (§§12.1, 12.2, 13.2; draft-ietf-mls-extensions)."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from chalicelib.client.mls_member import Member
 from chalicelib.errors import DecodeError
-from chalicelib.protocol.mls.app_data import ComponentData, read_dictionary
+from chalicelib.protocol.mls.app_data import ComponentData, read_dictionary, update_dictionary
 from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
-from chalicelib.protocol.mls.errors import InvalidProposal
+from chalicelib.protocol.mls.errors import InvalidPath, InvalidProposal
 from chalicelib.protocol.mls.extensions import (
     APP_DATA_DICTIONARY,
     REQUIRED_CAPABILITIES,
@@ -32,6 +33,7 @@ from chalicelib.protocol.mls.proposals import (
     GroupContextExtensions,
     PreSharedKey,
     PreSharedKeyID,
+    Proposal,
     PSKType,
     ReInit,
     Remove,
@@ -104,6 +106,22 @@ def test_a_psk_nonce_is_as_long_as_the_hash(size: int) -> None:
         story.stage(story.forge("bob", psk(nonce=bytes(size))))
 
 
+def test_application_keys_are_for_groups_whose_members_all_know_the_draft() -> None:
+    key = PreSharedKey(PreSharedKeyID(PSKType.APPLICATION, b"a key", NONCE, component_id=1))
+    mixed = Story("alice", leaf_extensions=(APP_DATA_DICTIONARY,))
+    mixed.stage(mixed.forge("alice", key))
+    unaware = Add(mixed.key_package("third", extensions=()).public)
+    listed = (ProposalOrRef(unaware), ProposalOrRef(key))
+    with refused("ds-8"):
+        mixed.stage(mixed.forge("alice", Commit(listed, None)))
+    mixed.leaf_extensions = ()
+    mixed.add("alice", "bob")
+    with refused("ds-8"):
+        mixed.stage(mixed.forge("alice", key))
+    with refused("ds-8"):
+        mixed.stage(mixed.forge_commit("alice", key))
+
+
 def test_a_reinitialisation_does_not_go_back_in_versions() -> None:
     story = Story("alice", "bob")
     with refused("mls-12.1.5-1"):
@@ -155,7 +173,7 @@ def test_new_external_senders_are_left_to_the_policy() -> None:
 
 def test_malformed_group_context_extensions_are_a_decode_error() -> None:
     story = Story("alice", "bob")
-    for extension_type in (REQUIRED_CAPABILITIES, 5):
+    for extension_type in (REQUIRED_CAPABILITIES, 5, APP_DATA_DICTIONARY):
         broken = GroupContextExtensions((Extension(extension_type, b"\x01"),))
         with pytest.raises(DecodeError):
             story.stage(story.forge("bob", broken))
@@ -222,6 +240,47 @@ def test_a_client_is_not_added_twice_unless_the_same_commit_removes_it() -> None
         story.stage(story.commit_adding("alice", again.public))
     pending = story.pending("alice", Remove(1), Add(again.public))
     assert story.stage_commit(pending.commit).removed == (1,)
+
+
+class ByName(Policy):
+    """A client is whom its credential names, whatever its keys are."""
+
+    def client(self, leaf: LeafNode) -> bytes:
+        return leaf.credential.content
+
+
+def renamed(story: Story, name: str, other: str) -> Update:
+    """Return an update by which a member takes another name."""
+    leaf = dataclasses.replace(
+        story.path(name).leaf_node,
+        source=LeafNodeSource.UPDATE,
+        parent_hash=None,
+        credential=Credential(1, other.encode()),
+        signed=b"",
+    )
+    return Update(story.sign_leaf(name, leaf))
+
+
+def test_an_update_does_not_take_another_clients_place_unless_it_becomes_free() -> None:
+    story = Story("alice", "bob", "carol", "dave", policy=ByName())
+    references = []
+    for name, other in (("bob", "carol"), ("carol", "bob"), ("dave", "carol")):
+        staged = story.stage(story.forge(name, renamed(story, name, other)))
+        assert isinstance(staged, StagedProposal)
+        story.group = story.group.merge(staged)
+        references.append(staged.reference)
+    to_carol, to_bob, also_to_carol = references
+
+    def judged(*proposals: Proposal | bytes) -> None:
+        """Let alice commit these; what is not refused for its clients is so for its path, made for another tree."""
+        story.stage(story.forge_commit("alice", *proposals))
+
+    for taken in ([to_carol], [to_bob], [also_to_carol], [to_carol, to_bob, also_to_carol]):
+        with refused("mls-12.2-6"):
+            judged(*taken)
+    for free in ([to_carol, Remove(2)], [to_carol, to_bob], [to_bob, to_carol]):
+        with pytest.raises(InvalidPath):
+            judged(*free)
 
 
 def test_no_two_proposals_name_the_same_psk() -> None:
@@ -316,6 +375,17 @@ def test_components_stay_in_order() -> None:
     story = app_data_story(ComponentData(0, b"zero"), ComponentData(2, b"two"))
     story.commit("alice", AppDataUpdate(1, b"one"), path=False)
     assert dictionary(story.group.context.extensions) == [(0, b"zero"), (1, b"one"), (2, b"two")]
+
+
+def test_many_components_are_updated_in_time_in_proportion() -> None:
+    class Last(Policy):
+        def update_app_data(self, component_id: int, data: bytes | None, updates: Sequence[bytes]) -> bytes:
+            return updates[-1]
+
+    start = time.perf_counter()
+    extensions = update_dictionary((), [AppDataUpdate(number, b"x") for number in range(20_000)], Last())
+    assert time.perf_counter() - start < 2
+    assert len(dictionary(extensions)) == 20_000
 
 
 def test_a_component_that_is_not_known_or_has_no_data_is_refused() -> None:
@@ -470,10 +540,6 @@ def test_a_resyncs_leaf_meets_the_criteria_of_an_update() -> None:
 
 
 def test_a_client_by_the_policys_name_joins_from_outside_once() -> None:
-    class ByName(Policy):
-        def client(self, leaf: LeafNode) -> bytes:
-            return leaf.credential.content
-
     story = Story("alice", "bob", policy=ByName())
     again = story.identity("bob")
     with refused("mls-12.2-6"):

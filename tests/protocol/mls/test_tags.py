@@ -1,8 +1,14 @@
 """Tags are found, all of them, and do not outlive what they name."""
 
+from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
+from chalicelib.protocol.mls.draft import Draft
+from chalicelib.protocol.mls.nodes import LeafNode, Node
+from chalicelib.protocol.mls.plain_tree import PlainTree
+from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.tags import ENTRY_SIZE, SEGMENT_ENTRIES, Change, Tags
 from chalicelib.protocol.mls.tree import Kind
-from tests.protocol.mls.crowd import key
+from tests.protocol.mls.crowd import key, make_leaf
 from tests.protocol.mls.test_chunked_tree import MemoryChunks
 
 ATTEMPT = b"attempt0"
@@ -57,3 +63,36 @@ def test_segments_that_grow_are_split_and_a_commit_rewrites_few() -> None:
         assert segment.pending <= 64
     for number in range(0, 12_000, 97):
         assert list(tags.positions(chunks, Kind.ENCRYPTION_KEY, key(number))) == [number]
+
+
+def test_a_user_may_have_more_clients_than_a_segment_has_entries() -> None:
+    chunks = MemoryChunks()
+    tags, written = Tags.build(b"s" * 16, [(Kind.USER, b"alice", 2 * number) for number in range(3_000)], ATTEMPT)
+    chunks.store(written)
+    tag = tags.tag(Kind.USER, b"alice")
+    for start in range(3_000, 4_000, 100):
+        added = [Change(1, True, tag, 2 * number) for number in range(start, start + 100)]
+        others = [Change(1, True, tags.tag(Kind.USER, key(number)), 2 * number) for number in range(start, start + 100)]
+        tags, written = tags.changed(chunks, [*added, *others], ATTEMPT)
+        chunks.store(written)
+    assert sorted(tags.positions(chunks, Kind.USER, b"alice")) == list(range(0, 8_000, 2))
+    assert list(tags.positions(chunks, Kind.USER, key(3_456))) == [6_912]
+
+
+def test_a_tree_of_one_users_many_clients_can_be_stored_and_changed() -> None:
+    class OneUser(Policy):
+        def user(self, leaf: LeafNode) -> bytes:
+            return b"alice"
+
+    nodes: list[Node | None] = [None] * 5_999
+    nodes[::2] = [make_leaf(number) for number in range(3_000)]
+    chunks = MemoryChunks()
+    plain = PlainTree.build(cipher_suite(1), OneUser(), nodes)
+    tree = ChunkedTree.build(plain, b"salt", 0, Attempt(chunks, ATTEMPT))
+    chunks.store(tree.written)
+    draft = Draft(tree)
+    for number in range(3_000, 3_100):
+        draft.add(make_leaf(number))
+    tree = tree.changed(draft)
+    chunks.store(tree.written)
+    assert Draft(tree).positions(Kind.USER, b"alice") == set(range(0, 6_200, 2))
