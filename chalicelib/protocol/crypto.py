@@ -1,6 +1,6 @@
 """Cipher suites as a table, and the operations that need no secret of the group (RFC 9420 §§5.1–5.2, 17.1).
 
-The KEM is opaque here except for the shape of its public keys: a delivery service never encrypts to a leaf. A
+The KEM is opaque here except for what is a public key of it: a delivery service never encrypts to a leaf. A
 suite whose KEM we do not know (0xf057, X-Wing) is served all the same. Verifying raises; nothing returns a
 bool that someone could forget to read.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from cryptography.exceptions import InvalidSignature as BadSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, x448, x25519
 
 from chalicelib.errors import NotAuthenticated, Refusal
 from chalicelib.protocol.tls import opaque
@@ -110,9 +110,18 @@ def _check_point(curve: ec.EllipticCurve, encoded: bytes) -> None:
     ec.EllipticCurvePublicKey.from_encoded_point(curve, encoded)
 
 
-def _check_length(expected: int, encoded: bytes) -> None:
-    if len(encoded) != expected:
-        raise ValueError("the key has another length")
+_ANY_X25519 = x25519.X25519PrivateKey.from_private_bytes(bytes(32))
+_ANY_X448 = x448.X448PrivateKey.from_private_bytes(bytes(56))
+
+
+def _check_x25519(encoded: bytes) -> None:
+    """Refuse a point of low order too: with any private key, clamped as they are, it comes to zero (RFC 7748 §6.1)."""
+    _ANY_X25519.exchange(x25519.X25519PublicKey.from_public_bytes(encoded))
+
+
+def _check_x448(encoded: bytes) -> None:
+    """Refuse a point of low order too, as with X25519 (RFC 7748 §6.2)."""
+    _ANY_X448.exchange(x448.X448PublicKey.from_public_bytes(encoded))
 
 
 def _check_any(encoded: bytes) -> None:
@@ -165,8 +174,6 @@ def sign_content(label: str, content: bytes) -> bytes:
     return opaque(b"MLS 1.0 " + label.encode()) + opaque(content)
 
 
-_X25519 = functools.partial(_check_length, 32)
-_X448 = functools.partial(_check_length, 56)
 _P256_ECDSA, _P256_KEM = _ecdsa(_P256, hashes.SHA256()), functools.partial(_check_point, _P256)
 _P384_ECDSA, _P384_KEM = _ecdsa(_P384, hashes.SHA384()), functools.partial(_check_point, _P384)
 _P521_ECDSA, _P521_KEM = _ecdsa(_P521, hashes.SHA512()), functools.partial(_check_point, _P521)
@@ -174,12 +181,12 @@ _P521_ECDSA, _P521_KEM = _ecdsa(_P521, hashes.SHA512()), functools.partial(_chec
 CIPHER_SUITES = {
     suite.number: suite
     for suite in (
-        CipherSuite(1, "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", "sha256", _ED25519, _X25519),
+        CipherSuite(1, "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", "sha256", _ED25519, _check_x25519),
         CipherSuite(2, "MLS_128_DHKEMP256_AES128GCM_SHA256_P256", "sha256", _P256_ECDSA, _P256_KEM),
-        CipherSuite(3, "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519", "sha256", _ED25519, _X25519),
-        CipherSuite(4, "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448", "sha512", _ED448, _X448),
+        CipherSuite(3, "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519", "sha256", _ED25519, _check_x25519),
+        CipherSuite(4, "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448", "sha512", _ED448, _check_x448),
         CipherSuite(5, "MLS_256_DHKEMP521_AES256GCM_SHA512_P521", "sha512", _P521_ECDSA, _P521_KEM),
-        CipherSuite(6, "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448", "sha512", _ED448, _X448),
+        CipherSuite(6, "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448", "sha512", _ED448, _check_x448),
         CipherSuite(7, "MLS_256_DHKEMP384_AES256GCM_SHA384_P384", "sha384", _P384_ECDSA, _P384_KEM),
         # Private use: X-Wing with SHA-256 and Ed25519, the default of one of the real clients.
         CipherSuite(0xF057, "XWING_SHA256_Ed25519", "sha256", _ED25519, _check_any),

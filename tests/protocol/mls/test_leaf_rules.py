@@ -340,6 +340,28 @@ def test_keys_are_of_the_suites_kem(suite: int) -> None:
             add(story, sign_key_package_leaf(owner, encryption_key=key))
 
 
+def low_order(prime: int, size: int, *others: int) -> list[bytes]:
+    """Return the coordinates of small order of a Montgomery curve, and those that come to the same modulo its prime."""
+    points = [*others, 0, 1, prime - 1, prime, prime + 1]
+    return [point.to_bytes(size, "little") for point in points]
+
+
+ORDER_8 = int.from_bytes(bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little")
+
+
+@pytest.mark.parametrize(
+    ("suite", "keys"), [(1, low_order(2**255 - 19, 32, ORDER_8)), (4, low_order(2**448 - 2**224 - 1, 56))]
+)
+def test_a_key_with_which_every_secret_is_zero_is_refused(suite: int, keys: list[bytes]) -> None:
+    story = Story("alice", suite=suite)
+    owner = story.key_package("third")
+    for key in keys:
+        with refused("mls-10-2"):
+            add(story, sign_key_package(owner, init_key=key))
+        with refused("mls-10-3"):
+            add(story, sign_key_package_leaf(owner, encryption_key=key))
+
+
 def test_a_key_package_of_a_suite_with_an_unknown_kem_is_judged_all_the_same() -> None:
     suite = cipher_suite(0xF057)
     owner: PrivateKeyPackage = Story("alice").key_package("third")
