@@ -3,7 +3,7 @@
 from chalicelib.protocol.mls.app_data import check_dictionary
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidFraming, InvalidProposal, TooLarge
-from chalicelib.protocol.mls.extensions import Extensions, external_senders, required_capabilities
+from chalicelib.protocol.mls.extensions import APP_DATA_DICTIONARY, Extensions, external_senders, required_capabilities
 from chalicelib.protocol.mls.framing import Sender, SenderType
 from chalicelib.protocol.mls.leaf_rules import (
     GroupRules,
@@ -21,6 +21,7 @@ from chalicelib.protocol.mls.proposals import (
     PreSharedKey,
     PreSharedKeyID,
     Proposal,
+    PSKType,
     ReInit,
     Remove,
     ResumptionPSKUsage,
@@ -55,7 +56,7 @@ def check_proposal(proposal: Proposal, sender: Sender, draft: Draft, rules: Grou
             if draft.leaf(proposal.removed) is None:
                 raise InvalidProposal("mls-12.1.3-1", "there is no member at the leaf to be removed")
         case PreSharedKey():
-            check_psk(proposal.psk, rules)
+            check_psk(proposal.psk, draft, rules)
         case ReInit():
             # [mls-12.1.5-1] The version is not less than the group's; there is only one.
             if proposal.version < 1:
@@ -92,7 +93,7 @@ def check_replacement(old: LeafNode, new: LeafNode, policy: Policy) -> None:
     policy.check_successor(old, new)
 
 
-def check_psk(psk: PreSharedKeyID, rules: GroupRules) -> None:
+def check_psk(psk: PreSharedKeyID, draft: Draft, rules: GroupRules) -> None:
     """Check the name of a pre-shared key (§12.1.4); whether members have the key, they alone can tell."""
     # [mls-12.1.4-1] Usage reinit belongs to the first commit of a reinitialised group.
     if psk.usage == ResumptionPSKUsage.REINIT:
@@ -103,6 +104,13 @@ def check_psk(psk: PreSharedKeyID, rules: GroupRules) -> None:
     # [mls-12.1.4-3] The `psk_nonce` is of length KDF.Nh.
     if len(psk.psk_nonce) != rules.suite.hash_size:
         raise InvalidProposal("mls-12.1.4-3", "a PSK nonce has the wrong length")
+    # [ds-8] To a member without the extensions draft, the type of an application PSK is malformed. No capability says
+    # that a client knows it, but those that know the draft list its dictionary.
+    dictionary = (EXTENSION, APP_DATA_DICTIONARY)
+    if psk.psktype == PSKType.APPLICATION and not rules.support.by_all(
+        dictionary, lambda: (leaf for _, leaf in draft.all_leaves())
+    ):
+        raise InvalidProposal("ds-8", "a member does not support the PSKs of application components")
 
 
 def check_group_context_extensions(proposal: GroupContextExtensions, rules: GroupRules) -> None:

@@ -105,7 +105,9 @@ def apply_proposals(proposals: ProposalList, draft: Draft, rules: GroupRules, no
     rules = dataclasses.replace(rules, support=before.changed(draft.changed_leaves()))
     _check_proposal_types(proposals, draft, rules)
     added = _apply_adds(proposals, draft, rules, now)
-    _check_the_others(proposals, draft, rules, now)
+    # Those just added have to understand the other proposals too.
+    together = dataclasses.replace(rules, support=before.changed(draft.changed_leaves())) if added else rules
+    _check_the_others(proposals, draft, together, now)
     extensions = update_dictionary(rules.extensions, proposals.of(AppDataUpdate), rules.policy)
     return Changed(dataclasses.replace(rules, extensions=extensions), added)
 

@@ -106,6 +106,22 @@ def test_a_psk_nonce_is_as_long_as_the_hash(size: int) -> None:
         story.stage(story.forge("bob", psk(nonce=bytes(size))))
 
 
+def test_application_keys_are_for_groups_whose_members_all_know_the_draft() -> None:
+    key = PreSharedKey(PreSharedKeyID(PSKType.APPLICATION, b"a key", NONCE, component_id=1))
+    mixed = Story("alice", leaf_extensions=(APP_DATA_DICTIONARY,))
+    mixed.stage(mixed.forge("alice", key))
+    unaware = Add(mixed.key_package("third", extensions=()).public)
+    listed = (ProposalOrRef(unaware), ProposalOrRef(key))
+    with refused("ds-8"):
+        mixed.stage(mixed.forge("alice", Commit(listed, None)))
+    mixed.leaf_extensions = ()
+    mixed.add("alice", "bob")
+    with refused("ds-8"):
+        mixed.stage(mixed.forge("alice", key))
+    with refused("ds-8"):
+        mixed.stage(mixed.forge_commit("alice", key))
+
+
 def test_a_reinitialisation_does_not_go_back_in_versions() -> None:
     story = Story("alice", "bob")
     with refused("mls-12.1.5-1"):
