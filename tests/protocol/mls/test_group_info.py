@@ -257,7 +257,7 @@ def test_a_parent_with_a_key_of_its_own_is_not_parent_hash_valid() -> None:
     story = grown()
 
     def change(nodes: list[Node | None]) -> None:
-        nodes[7] = dataclasses.replace(parent_at(nodes, 7), encryption_key=bytes(32))
+        nodes[7] = dataclasses.replace(parent_at(nodes, 7), encryption_key=b"k" * 32)
 
     with refused("mls-7.9.2-1"):
         create_from(story, change)
@@ -268,7 +268,7 @@ def test_parents_that_point_at_each_other_do_not_make_a_chain() -> None:
 
     def change(nodes: list[Node | None]) -> None:
         root = parent_at(nodes, 7)
-        nodes[3] = ParentNode(bytes(32), root.parent_hash, ())
+        nodes[3] = ParentNode(b"k" * 32, root.parent_hash, ())
         nodes[11] = ParentNode(b"\x01" * 32, root.parent_hash, root.unmerged_leaves)
 
     with refused("mls-7.9.2-1"):
@@ -295,7 +295,7 @@ def test_an_unmerged_leaf_is_unmerged_all_the_way() -> None:
 
     def change(nodes: list[Node | None]) -> None:
         assert 6 in parent_at(nodes, 7).unmerged_leaves
-        nodes[11] = ParentNode(bytes(32), b"", ())
+        nodes[11] = ParentNode(b"k" * 32, b"", ())
         nodes[13] = None
 
     with refused("mls-12.4.3.1-4"):
@@ -386,7 +386,7 @@ def test_leaves_and_parents_stand_in_their_places() -> None:
 
 def test_unmerged_leaves_are_sorted() -> None:
     for leaves in ((3, 2), (2, 2)):
-        node = ParentNode(bytes(32), b"", leaves)
+        node = ParentNode(b"k" * 32, b"", leaves)
         tree = opaque(b"\x00" + encode_optional_node(node))
         story = Story("alice", "bob")
         with pytest.raises(DecodeError, match="increasing order"):  # mls-7.1-1
