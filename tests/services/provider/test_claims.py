@@ -2,15 +2,17 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.errors import DecodeError
+from chalicelib.errors import DecodeError, TooManyRequests
 from chalicelib.protocol.glados.federation_api import ClaimAnswer
 from chalicelib.protocol.glados.mappings import AHEAD
 from chalicelib.protocol.glados.signed import sign, verify
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE, format_time
+from chalicelib.protocol.glados.timestamps import DAY, MINUTE, SECOND, format_time
+from chalicelib.protocol.glados.trust import PeerLimits
 from chalicelib.services.provider.state import Account
 from tests.fakes.clock import START
 from tests.services.provider.providers import (
@@ -181,6 +183,17 @@ def test_a_claim_from_the_far_future_is_refused_with_an_alarm() -> None:
     with pytest.raises(DecodeError):
         eu.claim_receiver.receive(as_peer(us), forged(us, claim, preferred_at=far))
     assert ("peer-clock-ahead", "us") in eu.world.alarms.raised
+
+
+def test_a_peer_that_claims_more_than_it_may_is_held_with_an_alarm_and_heard_again_later() -> None:
+    eu, us, claim = claimed("prefer")
+    hasty = msgspec.structs.replace(as_peer(us), limits=PeerLimits(claims_per_second=1, claim_burst=1))
+    eu.claim_receiver.receive(hasty, claim)
+    with pytest.raises(TooManyRequests):
+        eu.claim_receiver.receive(hasty, claim)
+    assert ("claims-held", "us") in eu.world.alarms.raised
+    eu.world.clock.advance(SECOND)
+    assert eu.claim_receiver.receive(hasty, claim).state == "applied"
 
 
 def test_another_peers_claim_is_refused() -> None:
