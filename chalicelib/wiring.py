@@ -12,6 +12,7 @@ import time
 import msgspec
 
 from chalicelib import config as settings
+from chalicelib.services.ports import Clock
 from chalicelib.services.provider.access import Access
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
@@ -20,7 +21,6 @@ from chalicelib.services.provider.delivery import Delivery
 from chalicelib.services.provider.enrolment import Enrolment
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
-from chalicelib.services.provider.ports import Clock
 from chalicelib.services.provider.preferences import Preferences
 from chalicelib.services.provider.publication import Publication
 from chalicelib.services.provider.queries import Queries

@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from chalicelib.errors import Refusal
 from chalicelib.protocol.glados.signed import TYPS, SigningKey, sign
-from chalicelib.protocol.glados.timestamps import format_time
 from chalicelib.protocol.glados.trust import TrustList
+from chalicelib.protocol.timestamps import format_time
 from chalicelib.services.provider.state import SCOPES, Account
 
 CONFIG = Path(__file__).parents[1] / ".chalice" / "config.json"

@@ -13,8 +13,8 @@ import threading
 import msgspec
 
 from chalicelib.errors import AlreadyExists
-from chalicelib.protocol.glados.timestamps import MINUTE
-from chalicelib.services.provider.ports import Clock, Lost
+from chalicelib.protocol.timestamps import MINUTE
+from chalicelib.services.ports import Clock, Lost
 from chalicelib.services.provider.state import Account, ProviderId, Versioned, WebhookEndpoint
 from chalicelib.storage.dynamodb import Cancelled, Database, Item, Operation, Put, Update, blob, number, text
 from chalicelib.storage.sealing import Sealer

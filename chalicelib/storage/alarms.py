@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TextIO
 
-from chalicelib.services.provider.ports import Clock
+from chalicelib.services.ports import Clock
 
 NAMESPACE = "glados"
 

@@ -14,8 +14,8 @@ import threading
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.protocol.glados import sketch as sketches
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
-from chalicelib.services.provider.ports import Unreachable
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.ports import Unreachable
 from chalicelib.storage.dynamodb import FIRST_DELAY, ConditionFailed, Database, Item, Put, Update, number
 from chalicelib.storage.items import gone_at
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE, SECOND
-from chalicelib.services.provider.ports import Clock, Entropy
+from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND
+from chalicelib.services.ports import Clock, Entropy
 from chalicelib.storage import clients
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, Update, blob, number
 

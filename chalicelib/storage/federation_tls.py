@@ -12,8 +12,8 @@ import threading
 import msgspec
 import urllib3
 
-from chalicelib.protocol.glados.timestamps import HOUR
-from chalicelib.services.provider.ports import Clock
+from chalicelib.protocol.timestamps import HOUR
+from chalicelib.services.ports import Clock
 from chalicelib.storage import clients
 from chalicelib.storage.https import trusting
 

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 
-from chalicelib.services.provider.ports import Alarms
+from chalicelib.services.ports import Alarms
 from chalicelib.services.provider.state import OutboxId
 from chalicelib.storage import clients
 

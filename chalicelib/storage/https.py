@@ -15,7 +15,7 @@ from typing import Protocol
 import urllib3
 import urllib3.exceptions
 
-from chalicelib.services.provider.ports import Unreachable
+from chalicelib.services.ports import Unreachable
 
 _PIECE = 64 << 10
 _CUT_AGAIN = 0.2  # Seconds.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib.errors import IdempotencyKeyReused, RequestInFlight
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.provider.ports import StoredAnswer
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Put, Update, blob, number

@@ -17,9 +17,9 @@ import os
 import msgspec
 
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.identities import time_of, ulid
-from chalicelib.services.provider.ports import Clock, Entropy
 from chalicelib.services.provider.state import Count, Event, LimitKey, OutboxEntry, Pair, PairKey, Verification
 from chalicelib.services.provider.state import VerificationId as Id
 from chalicelib.services.provider.writes import (

@@ -6,7 +6,7 @@ schedule decides whether it is worth another. No number, address or text is ever
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.services.provider.ports import Undeliverable, Unreachable
+from chalicelib.services.ports import Undeliverable, Unreachable
 from chalicelib.storage import clients
 
 # The network says that it will never take this message to this address.

@@ -33,7 +33,8 @@ from chalicelib.protocol.glados.federation_api import (
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Mapping
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider.ports import Outcome, Refused, Unreachable
+from chalicelib.services.ports import Refused, Unreachable
+from chalicelib.services.provider.ports import Outcome
 from chalicelib.storage.breaker import Breaker
 from chalicelib.storage.federation_tls import FederationTls
 from chalicelib.storage.https import plain_headers, read_bounded

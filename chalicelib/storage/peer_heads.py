@@ -4,7 +4,7 @@ import threading
 
 import msgspec
 
-from chalicelib.services.provider.ports import Lost
+from chalicelib.services.ports import Lost
 from chalicelib.services.provider.state import Heads, Versioned
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, number, text
 

@@ -14,7 +14,7 @@ import os
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from chalicelib.services.provider.ports import Entropy
+from chalicelib.services.ports import Entropy
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.dynamodb import SCHEMA
 

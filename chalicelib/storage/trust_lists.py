@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import msgspec
 
 from chalicelib.errors import AlreadyExists
-from chalicelib.protocol.glados.timestamps import MINUTE
 from chalicelib.protocol.glados.trust import TrustList
-from chalicelib.services.provider.ports import Clock, Lost
+from chalicelib.protocol.timestamps import MINUTE
+from chalicelib.services.ports import Clock, Lost
 from chalicelib.storage.dynamodb import MOST_IN_TRANSACTION, Cancelled, Database, Item, Operation, Put, blob
 from chalicelib.storage.peer_heads import PEERS
 from chalicelib.storage.thumbprints import claims, releases

@@ -17,7 +17,7 @@ from urllib3.connection import HTTPSConnection
 
 from chalicelib.errors import InvalidValue
 from chalicelib.protocol.glados.webhooks import check_url, is_public, origin_of
-from chalicelib.services.provider.ports import Unreachable
+from chalicelib.services.ports import Unreachable
 from chalicelib.storage.https import closed_after, plain_headers, trusting
 
 SECONDS = 15.0

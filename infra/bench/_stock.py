@@ -15,8 +15,8 @@ from chalicelib.protocol.glados import mappings
 from chalicelib.protocol.glados.filters import SMALLEST_N, Parameters
 from chalicelib.protocol.glados.identifiers import Sii, ssi
 from chalicelib.protocol.glados.mappings import Mapping, Provider, Records
-from chalicelib.protocol.glados.timestamps import DAY
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
+from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords, Versioned
 from chalicelib.services.provider.writes import ReplaceRecords
 from chalicelib.storage.dynamodb import SCHEMA, Item, Put, to_wire

@@ -5,7 +5,7 @@ import hashlib
 
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId, Notice, Provider, confirm
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.provider.identities import ulid
 from chalicelib.services.provider.ports import Store
 from chalicelib.services.provider.state import (

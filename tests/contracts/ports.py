@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+from chalicelib.services import ports as shared_ports
 from chalicelib.services.provider import ports
 from tests.fakes.clock import SettableClock
 from tests.fakes.world import World
@@ -25,7 +26,7 @@ class Ports:
     outbox: ports.Outbox
     events: ports.Events
     idempotency: ports.Idempotency
-    buckets: ports.Buckets
+    buckets: shared_ports.Buckets
     keyring: ports.Keyring
     trust_lists: ports.TrustLists
     peer_heads: ports.PeerHeads

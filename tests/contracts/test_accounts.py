@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from chalicelib.errors import AlreadyExists
-from chalicelib.protocol.glados.timestamps import SECOND
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
-from chalicelib.services.provider.ports import Lost
+from chalicelib.protocol.timestamps import SECOND
+from chalicelib.services.ports import Lost
 from chalicelib.services.provider.state import Account, ProviderId, Versioned, WebhookEndpoint, WebhookSigningSecret
 from tests.contracts.examples import NOW, account, register
 from tests.contracts.ports import Ports

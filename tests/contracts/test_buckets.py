@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE, SECOND
+from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND
 from tests.contracts.examples import NOW
 from tests.contracts.ports import Ports
 from tests.contracts.races import race

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from chalicelib.protocol.glados.timestamps import MINUTE
+from chalicelib.protocol.timestamps import MINUTE
 from chalicelib.services.provider.writes import OpenVerification, RecordDelivery, SendAgain, TakeAttempt
 from tests.contracts.examples import NOW, verification
 from tests.contracts.ports import Ports

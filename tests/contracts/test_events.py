@@ -3,7 +3,7 @@
 import dataclasses
 from functools import partial
 
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.provider.state import Event, ProviderId
 from chalicelib.services.provider.writes import AddEvent
 from tests.contracts.examples import ALPHA, NOW, event, event_id

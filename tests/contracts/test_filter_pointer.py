@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from chalicelib.services.provider.ports import Lost
+from chalicelib.services.ports import Lost
 from chalicelib.services.provider.state import FilterVersion, Pointer
 from tests.contracts.examples import NOW
 from tests.contracts.filters import building, staged_delta

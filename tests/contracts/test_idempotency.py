@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.errors import IdempotencyKeyReused, RequestInFlight
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.provider.ports import StoredAnswer
 from tests.contracts.examples import NOW
 from tests.contracts.ports import Ports

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.protocol.glados.timestamps import MINUTE, SECOND
+from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.provider.state import OutboxEntry, OutboxId
 from chalicelib.services.provider.writes import AddOutbox
 from tests.contracts.examples import NOW, outbox_entry

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from chalicelib.services.provider.ports import Lost
+from chalicelib.services.ports import Lost
 from chalicelib.services.provider.state import Heads
 from tests.contracts.filters import peer_head
 from tests.contracts.ports import Ports

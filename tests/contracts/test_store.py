@@ -8,7 +8,7 @@ import pytest
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Records, choose, claim, remove
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.provider.ports import Store
 from chalicelib.services.provider.state import Count, LimitKey, Pair, Verification, VerificationId
 from chalicelib.services.provider.writes import (

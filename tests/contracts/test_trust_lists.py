@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 
 from chalicelib.errors import AlreadyExists
-from chalicelib.protocol.glados.timestamps import SECOND
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, PeerLimits, TrustList
-from chalicelib.services.provider.ports import Lost
+from chalicelib.protocol.timestamps import SECOND
+from chalicelib.services.ports import Lost
 from tests.contracts.examples import account
 from tests.contracts.ports import Ports
 from tests.contracts.races import race, winners

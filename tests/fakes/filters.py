@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.filters import Parameters, has_bit, indexes
 from chalicelib.protocol.glados.identifiers import Sii
-from chalicelib.services.provider.ports import Lost
+from chalicelib.services.ports import Lost
 from chalicelib.services.provider.state import (
     FilterVersion,
     PeerHead,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from chalicelib.errors import IdempotencyKeyReused, RequestInFlight
-from chalicelib.protocol.glados.timestamps import DAY
+from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.provider.ports import StoredAnswer
 from tests.fakes.faults import Fake, Faults, fallible, require
 from tests.fakes.tables import Tables

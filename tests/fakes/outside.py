@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from chalicelib.protocol.glados.webhooks import check_url
-from chalicelib.services.provider.ports import Undeliverable, Unreachable
+from chalicelib.services.ports import Undeliverable, Unreachable
 from tests.fakes.faults import Fake, Faults, fallible, require
 
 

@@ -35,7 +35,8 @@ from chalicelib.protocol.glados.federation_api import (
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Mapping
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider.ports import Outcome, Refused, Unreachable
+from chalicelib.services.ports import Refused, Unreachable
+from chalicelib.services.provider.ports import Outcome
 from tests.fakes.faults import Fake, Faults, fallible, require
 
 Answer = TypeVar("Answer")

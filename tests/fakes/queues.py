@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal
 
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
-from chalicelib.services.provider.ports import Clock
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.ports import Clock
 from chalicelib.services.provider.state import (
     Event,
     EventId,

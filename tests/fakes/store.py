@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import MOST_ACTIVE, TOMBSTONE_LIFE, Mapping, Records
-from chalicelib.services.provider.ports import Clock
+from chalicelib.services.ports import Clock
 from chalicelib.services.provider.state import (
     Account,
     Count,

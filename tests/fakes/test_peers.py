@@ -10,7 +10,7 @@ from chalicelib.protocol.glados.federation_api import ClaimAnswer, Notification,
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Mapping, MappingId
 from chalicelib.protocol.glados.trust import Peer, PeerKeys
-from chalicelib.services.provider.ports import Refused, Unreachable
+from chalicelib.services.ports import Refused, Unreachable
 from tests.contracts.examples import ALICE, DRAMA, NOW, mapping
 from tests.fakes.faults import Misuse
 from tests.fakes.peers import STATUSES, InProcessGp, status_of

@@ -8,8 +8,8 @@ import pytest
 
 from chalicelib.protocol.glados.filters import Parameters
 from chalicelib.protocol.glados.mappings import MOST_ACTIVE, Change, Mapping, Records, remove
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE
 from chalicelib.protocol.glados.trust import Peer, PeerKeys
+from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.provider.state import (
     FilterVersion,
     Heads,

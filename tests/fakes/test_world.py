@@ -2,6 +2,7 @@
 
 import pytest
 
+from chalicelib.services import ports as shared_ports
 from chalicelib.services.provider import ports
 from chalicelib.services.provider.state import LimitKey, OutboxId
 from chalicelib.services.provider.writes import CountUp
@@ -89,13 +90,13 @@ def test_a_clocks_hands_move_only_when_they_are_moved(world: World) -> None:
 
 def test_what_leaves_the_house_leaves_by_the_ports(world: World) -> None:
     """The stored ports are held to their types by the contract suite; these are the others."""
-    outside: tuple[ports.Hints, ports.Messenger, ports.WebhookSender, ports.PeerClient, ports.Alarms] = (
+    outside: tuple[ports.Hints, ports.Messenger, ports.WebhookSender, ports.PeerClient, shared_ports.Alarms] = (
         world.hints,
         world.messenger,
         world.webhook_sender,
         world.peer_client,
         world.alarms,
     )
-    chance: tuple[ports.Clock, ports.Entropy] = (world.clock, world.entropy)
+    chance: tuple[shared_ports.Clock, shared_ports.Entropy] = (world.clock, world.entropy)
     assert len({id(port) for port in (*outside, *chance)}) == 7
     assert world.entropy(16) != world.entropy(16)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from chalicelib.services.provider.ports import Undeliverable, Unreachable
+from chalicelib.services.ports import Undeliverable, Unreachable
 from chalicelib.storage import clients
 from chalicelib.storage.messenger import AwsMessenger
 

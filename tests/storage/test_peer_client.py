@@ -11,7 +11,7 @@ import pytest
 from chalicelib.protocol.glados.federation_api import PeerMapping, PeerMappings
 from chalicelib.protocol.glados.mappings import Mapping, MappingId, Provider
 from chalicelib.protocol.glados.trust import Peer, PeerKeys
-from chalicelib.services.provider.ports import Refused, Unreachable
+from chalicelib.services.ports import Refused, Unreachable
 from chalicelib.storage.breaker import OPEN_FOR, Breaker
 from chalicelib.storage.federation_tls import FederationTls
 from chalicelib.storage.peer_client import MOST_AT_ONE_PEER, HttpsPeerClient

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.errors import AlreadyExists, RequestInFlight
 from chalicelib.protocol.glados.identifiers import parse_sii
 from chalicelib.protocol.glados.mappings import Provider, confirm
-from chalicelib.services.provider.ports import Lost
+from chalicelib.services.ports import Lost
 from chalicelib.services.provider.state import Account, OutboxEntry, OutboxId, ProviderId
 from chalicelib.services.provider.writes import (
     AddOutbox,

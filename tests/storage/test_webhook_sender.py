@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.services.provider.ports import Unreachable
+from chalicelib.services.ports import Unreachable
 from chalicelib.storage.webhook_sender import HttpsWebhookSender
 from infra.local.authority import Authority
 from tests.storage.tls_server import Asked, Reply, Server, serving

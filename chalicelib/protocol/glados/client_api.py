@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.protocol.glados.identifiers import Channel
 from chalicelib.protocol.glados.mappings import Mapping
-from chalicelib.protocol.glados.timestamps import format_time
+from chalicelib.protocol.timestamps import format_time
 
 # In Python's patterns `$` also lets a line end through; (?!\n) is how both it and JSON Schema refuse one.
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from chalicelib.errors import InvalidValue
 from chalicelib.protocol.glados.identifiers import Channel
-from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND
+from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND
 
 Purpose = Literal["mapping", "certificate"]
 

@@ -16,7 +16,7 @@ from chalicelib.errors import DecodeError
 from chalicelib.protocol.glados.client_api import Answer, Body, MappingAnswer, SiiText
 from chalicelib.protocol.glados.filters import LARGEST_N, Parameters
 from chalicelib.protocol.glados.mappings import Mapping, MappingId, Provider
-from chalicelib.protocol.glados.timestamps import parse_time
+from chalicelib.protocol.timestamps import parse_time
 
 MOST_BITS = 1_000
 MOST_REFS = 100

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Literal, NewType
 
 from chalicelib.errors import Gone, NotFound, TooManyMappings
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY, MINUTE
 
 MappingId = NewType("MappingId", str)
 State = Literal["active", "superseded", "removed"]

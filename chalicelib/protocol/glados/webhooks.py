@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from chalicelib.errors import InvalidValue
-from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND
+from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = 32

@@ -20,8 +20,9 @@ from chalicelib.errors import (
 )
 from chalicelib.protocol.glados.signed import read_jwk, sign, verify
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.identities import ulid
-from chalicelib.services.provider.ports import Accounts, Clock, Entropy, Keyring, TrustLists
+from chalicelib.services.provider.ports import Accounts, Keyring, TrustLists
 from chalicelib.services.provider.state import SCOPES, Account, ProviderId
 
 TOKEN_SECONDS = 900

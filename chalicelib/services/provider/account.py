@@ -1,7 +1,7 @@
 """What an application provider may know of its own account."""
 
 from chalicelib.protocol.glados.client_api import AccountAnswer
-from chalicelib.protocol.glados.timestamps import format_time
+from chalicelib.protocol.timestamps import format_time
 from chalicelib.services.provider.limits import FLOOR_BURST, FLOOR_RATE, RATE_A_USER, SENDS_A_MINUTE
 from chalicelib.services.provider.state import Account
 from chalicelib.services.provider.webhooks import health

@@ -17,22 +17,11 @@ from chalicelib.protocol.glados import mappings
 from chalicelib.protocol.glados.federation_api import Claim, ClaimAnswer, read_signed
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.signed import sign, verify
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
+from chalicelib.services.ports import Alarms, Buckets, Clock, Entropy, Refused, Unreachable
 from chalicelib.services.provider.notices import announce
-from chalicelib.services.provider.ports import (
-    Alarms,
-    Buckets,
-    Clock,
-    Entropy,
-    Hints,
-    Keyring,
-    PeerClient,
-    Refused,
-    Store,
-    TrustLists,
-    Unreachable,
-)
+from chalicelib.services.provider.ports import Hints, Keyring, PeerClient, Store, TrustLists
 from chalicelib.services.provider.preferences import PROOF_LIFE, ClaimsToSend, ClaimToSend, claim_entry
 from chalicelib.services.provider.state import OutboxEntry
 from chalicelib.services.provider.writes import AddOutbox, ReplaceRecords, Stale

@@ -23,10 +23,11 @@ from chalicelib.protocol.glados import codes, mappings
 from chalicelib.protocol.glados.client_api import Code, ConfirmAnswer, MappingAnswer, ProviderAnswer
 from chalicelib.protocol.glados.identifiers import Sii, ssi
 from chalicelib.protocol.glados.mappings import Change, Mapping, Provider
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.consultation import Consultation, Consulted
 from chalicelib.services.provider.notices import announce
-from chalicelib.services.provider.ports import Clock, Entropy, Hints, Keyring, Snapshots, Store
+from chalicelib.services.provider.ports import Hints, Keyring, Snapshots, Store
 from chalicelib.services.provider.state import Account, Heads, PairKey, Verification
 from chalicelib.services.provider.verifications import (
     UNBOUNDED,

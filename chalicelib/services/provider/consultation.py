@@ -11,9 +11,10 @@ from typing import TypeGuard
 from chalicelib.protocol.glados.filters import indexes
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import AHEAD, Mapping
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider.ports import Alarms, Keyring, Outcome, PeerClient, PeerFilters, TrustLists
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.ports import Alarms
+from chalicelib.services.provider.ports import Keyring, Outcome, PeerClient, PeerFilters, TrustLists
 from chalicelib.services.provider.state import Heads, PeerHead
 
 UNCONFIRMED_AFTER = 180 * SECOND

@@ -12,20 +12,10 @@ from typing import Literal
 import msgspec
 
 from chalicelib.protocol.glados import webhooks as standard
-from chalicelib.protocol.glados.timestamps import MINUTE, SECOND
+from chalicelib.protocol.timestamps import MINUTE, SECOND
+from chalicelib.services.ports import Alarms, Clock, Lost, Unreachable
 from chalicelib.services.provider.claims import ClaimSender
-from chalicelib.services.provider.ports import (
-    Accounts,
-    Alarms,
-    Clock,
-    Events,
-    Hints,
-    Lost,
-    Outbox,
-    Store,
-    Unreachable,
-    WebhookSender,
-)
+from chalicelib.services.provider.ports import Accounts, Events, Hints, Outbox, Store, WebhookSender
 from chalicelib.services.provider.state import (
     Account,
     Event,

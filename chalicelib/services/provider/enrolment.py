@@ -5,7 +5,8 @@ import re
 
 from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.protocol.glados.federation_api import encode_base64url
-from chalicelib.services.provider.ports import Accounts, Clock, Entropy, Keyring
+from chalicelib.services.ports import Clock, Entropy
+from chalicelib.services.provider.ports import Accounts, Keyring
 from chalicelib.services.provider.state import SCOPES, Account, ProviderId, Versioned
 
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)

@@ -27,19 +27,10 @@ from chalicelib.protocol.glados.federation_api import (
 )
 from chalicelib.protocol.glados.filters import count_bits, has_bit
 from chalicelib.protocol.glados.signed import Typ, verify
-from chalicelib.protocol.glados.timestamps import parse_time
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider.ports import (
-    Alarms,
-    Clock,
-    FilterObjects,
-    Lost,
-    PeerClient,
-    PeerHeads,
-    Refused,
-    TrustLists,
-    Unreachable,
-)
+from chalicelib.protocol.timestamps import parse_time
+from chalicelib.services.ports import Alarms, Clock, Lost, Refused, Unreachable
+from chalicelib.services.provider.ports import FilterObjects, PeerClient, PeerHeads, TrustLists
 from chalicelib.services.provider.state import PeerHead, StoredObject
 
 MOST_TRIES = 5

@@ -16,9 +16,10 @@ import math
 from chalicelib.errors import SendingPaused, TooManyRequests, Unavailable
 from chalicelib.protocol.glados import sketch
 from chalicelib.protocol.glados.identifiers import Sii, phone_region
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider.ports import Alarms, Buckets, Keyring, Unreachable
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.ports import Alarms, Buckets, Unreachable
+from chalicelib.services.provider.ports import Keyring
 from chalicelib.services.provider.state import Account
 
 FLOOR_RATE = 10.0  # Queries a second for any AP in good standing.

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from chalicelib.protocol.glados.mappings import Notice
+from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.identities import ulid
-from chalicelib.services.provider.ports import Clock, Entropy
 from chalicelib.services.provider.state import Event, EventId, OutboxEntry, OutboxId, ProviderId
 from chalicelib.services.provider.writes import AddEvent, AddOutbox, Write
 

@@ -20,19 +20,16 @@ from chalicelib.protocol.glados.federation_api import (
     SubscriptionAnswer,
     SubscriptionRequest,
 )
-from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND, format_time, parse_time
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND, format_time, parse_time
+from chalicelib.services.ports import Alarms, Clock, Refused, Unreachable
 from chalicelib.services.provider.ports import (
-    Alarms,
-    Clock,
     FilterObjects,
     FilterPointer,
     Keyring,
     PeerClient,
-    Refused,
     Subscriptions,
     TrustLists,
-    Unreachable,
 )
 from chalicelib.services.provider.state import FilterVersion, StoredDelta, StoredObject, Subscription
 

@@ -17,17 +17,9 @@ from chalicelib.protocol.glados.federation_api import Head
 from chalicelib.protocol.glados.filters import indexes
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.signed import sign
-from chalicelib.protocol.glados.timestamps import format_time
-from chalicelib.services.provider.ports import (
-    Alarms,
-    Clock,
-    FilterObjects,
-    FilterPointer,
-    Keyring,
-    Lost,
-    PeerFilters,
-    PendingLog,
-)
+from chalicelib.protocol.timestamps import format_time
+from chalicelib.services.ports import Alarms, Clock, Lost
+from chalicelib.services.provider.ports import FilterObjects, FilterPointer, Keyring, PeerFilters, PendingLog
 from chalicelib.services.provider.state import FilterVersion, PeerHead, Pointer, StoredDelta, StoredObject
 
 MOST_TRIES = 10

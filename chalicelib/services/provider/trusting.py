@@ -5,7 +5,8 @@ import dataclasses
 from chalicelib.errors import Conflict
 from chalicelib.protocol.glados.signed import read_jwk
 from chalicelib.protocol.glados.trust import TrustList, read_trust_list
-from chalicelib.services.provider.ports import Clock, Lost, TrustLists
+from chalicelib.services.ports import Clock, Lost
+from chalicelib.services.provider.ports import TrustLists
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -28,9 +28,10 @@ from chalicelib.protocol.glados.identifiers import (
     parse_sii,
     phone_region,
 )
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, SECOND, format_time
+from chalicelib.protocol.timestamps import DAY, HOUR, SECOND, format_time
+from chalicelib.services.ports import Clock, Entropy, Undeliverable, Unreachable
 from chalicelib.services.provider.limits import Allowance, SendLimits, check_success
-from chalicelib.services.provider.ports import Clock, Entropy, Keyring, Messenger, Store, Undeliverable, Unreachable
+from chalicelib.services.provider.ports import Keyring, Messenger, Store
 from chalicelib.services.provider.state import (
     Account,
     Count,

@@ -21,11 +21,12 @@ from chalicelib.protocol.glados.client_api import (
     WebhookHealth,
     WebhookSecret,
 )
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE, format_time
 from chalicelib.protocol.glados.webhooks import ROTATION_OVERLAP, SECRET_BYTES, check_url, write_secret
+from chalicelib.protocol.timestamps import DAY, MINUTE, format_time
+from chalicelib.services.ports import Alarms, Clock, Entropy, Lost
 from chalicelib.services.provider.identities import time_of, ulid
 from chalicelib.services.provider.notices import outbox_entry, send_events
-from chalicelib.services.provider.ports import Accounts, Alarms, Clock, Entropy, Events, Hints, Lost, Store
+from chalicelib.services.provider.ports import Accounts, Events, Hints, Store
 from chalicelib.services.provider.state import (
     Account,
     Event,

@@ -16,7 +16,7 @@ from chalicelib.protocol.glados.codes import (
     prescribed_code,
 )
 from chalicelib.protocol.glados.identifiers import Channel
-from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND
+from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND
 
 KEY = bytes(range(32))
 

@@ -29,7 +29,7 @@ from chalicelib.protocol.glados.mappings import (
     restore,
     stamp,
 )
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY, MINUTE
 
 NOW = 1_767_225_600_000
 

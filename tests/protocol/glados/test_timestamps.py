@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import InvalidValue
-from chalicelib.protocol.glados.timestamps import format_time, parse_time
+from chalicelib.protocol.timestamps import format_time, parse_time
 
 FIRST = -62_135_596_800_000  # 0001-01-01T00:00:00.000Z
 LAST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z

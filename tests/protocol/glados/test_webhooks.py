@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import InvalidValue
-from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND
 from chalicelib.protocol.glados.webhooks import (
     SECRET_BYTES,
     check_url,
@@ -21,6 +20,7 @@ from chalicelib.protocol.glados.webhooks import (
     read_secret,
     write_secret,
 )
+from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND
 
 SECRETS = (bytes(range(SECRET_BYTES)), bytes(range(1, SECRET_BYTES + 1)))
 CREATED = 1_767_225_600_000

@@ -15,8 +15,8 @@ from chalicelib.protocol.glados.federation_api import PeerQuery, encode_base64ur
 from chalicelib.protocol.glados.filters import has_bit, indexes
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Mapping
-from chalicelib.protocol.glados.timestamps import MINUTE
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
+from chalicelib.protocol.timestamps import MINUTE
 from chalicelib.services.provider.access import Access, Presented
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation

@@ -11,7 +11,7 @@ from chalicelib.errors import (
     UnknownCertificate,
 )
 from chalicelib.protocol.glados.signed import sign
-from chalicelib.protocol.glados.timestamps import MINUTE, SECOND
+from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.provider.state import Account
 from tests.services.provider.providers import Gp, federation, thumbprint
 

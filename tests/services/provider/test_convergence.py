@@ -12,8 +12,8 @@ import random
 import msgspec
 
 from chalicelib.errors import Refusal
-from chalicelib.protocol.glados.timestamps import HOUR, MINUTE, SECOND, parse_time
-from chalicelib.services.provider.ports import Unreachable
+from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND, parse_time
+from chalicelib.services.ports import Unreachable
 from chalicelib.services.provider.preferences import ClaimToSend
 from chalicelib.services.provider.state import Account
 from tests.fakes.faults import When

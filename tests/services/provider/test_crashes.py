@@ -16,7 +16,7 @@ import pytest
 
 from chalicelib.protocol.glados.client_api import Code
 from chalicelib.protocol.glados.mappings import best
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.provider.state import Account, OutboxId
 from tests.fakes.faults import When
 from tests.services.provider.providers import (

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from standardwebhooks import Webhook
 
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE, SECOND
+from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND
+from chalicelib.services.ports import Lost
 from chalicelib.services.provider.delivery import LEASE
-from chalicelib.services.provider.ports import Lost
 from chalicelib.services.provider.state import Account, OutboxId
 from tests.fakes.world import World
 from tests.services.provider.providers import PHONE, Gp, endpoint_of, meanwhile, settle

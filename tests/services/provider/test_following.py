@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib.errors import DecodeError, NotPermitted, Refusal
 from chalicelib.protocol.glados.federation_api import FilterAnswer, Notification
-from chalicelib.protocol.glados.timestamps import MINUTE, SECOND
+from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.provider.state import Account, Heads, PeerHead
 from tests.services.provider.providers import (
     MAIL,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from chalicelib.errors import TooManyRequests
-from chalicelib.protocol.glados.timestamps import DAY, SECOND
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.ports import Unreachable
 from chalicelib.services.provider.limits import FLOOR_DISTINCT, QueryLimits
-from chalicelib.services.provider.ports import Unreachable
 from chalicelib.services.provider.state import Account
 from tests.fakes.world import World
 from tests.services.provider.providers import MAIL, PHONE, uri

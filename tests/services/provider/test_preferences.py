@@ -7,7 +7,7 @@ import pytest
 from chalicelib.errors import Gone, NotFound, TooManyRequests, VerificationRequired
 from chalicelib.protocol.glados.client_api import ChoiceAnswer, Code
 from chalicelib.protocol.glados.mappings import TOMBSTONE_LIFE
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE
+from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE
 from chalicelib.services.provider.state import Account
 from tests.services.provider.providers import (
     PHONE,

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.errors import Conflict, FilterVersionGone, InvalidValue, NotFound, Unavailable
 from chalicelib.protocol.glados.federation_api import Notification, SubscriptionAnswer, SubscriptionRequest
 from chalicelib.protocol.glados.filters import indexes
-from chalicelib.protocol.glados.timestamps import DAY, MINUTE, format_time
+from chalicelib.protocol.timestamps import DAY, MINUTE, format_time
 from chalicelib.services.provider.publication import MOST_SUBSCRIPTIONS, Link
 from chalicelib.services.provider.state import Account
 from tests.services.provider.providers import MAIL, PHONE, Gp, as_peer, federation, meanwhile, settle, uri

@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.filters import SMALLEST_N, Parameters, has_bit, indexes
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE
+from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE
 from chalicelib.services.provider.rebuild import GRACE, SignOffFailed
 from chalicelib.services.provider.state import Account, FilterVersion
 from tests.fakes.world import World

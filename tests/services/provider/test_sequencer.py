@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.protocol.glados.filters import indexes
-from chalicelib.protocol.glados.timestamps import MINUTE
+from chalicelib.protocol.timestamps import MINUTE
 from chalicelib.services.provider.state import Account, FilterVersion
 from tests.fakes.world import World
 from tests.services.provider.providers import (

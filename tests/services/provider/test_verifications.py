@@ -17,8 +17,8 @@ from chalicelib.errors import (
     WrongCode,
 )
 from chalicelib.protocol.glados.client_api import Code, VerificationRequest
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
-from chalicelib.services.provider.ports import Unreachable
+from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
+from chalicelib.services.ports import Unreachable
 from chalicelib.services.provider.state import Account, VerificationId
 from chalicelib.services.provider.verifications import SEND_GRACE
 from tests.fakes.world import World

@@ -7,7 +7,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from chalicelib.errors import InvalidValue, NotFound
-from chalicelib.protocol.glados.timestamps import DAY, HOUR, MINUTE, SECOND
+from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND
 from chalicelib.services.provider.state import Account
 from tests.fakes.outside import Post
 from tests.fakes.world import World

@@ -1,0 +1,1 @@
+"""The MIMI delivery service's wire and rules (draft-robert-mimi-delivery-service-02)."""

@@ -1,0 +1,1 @@
+"""The queueing service: keeps each client's messages until it has fetched them."""
