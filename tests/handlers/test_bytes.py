@@ -1,6 +1,7 @@
 """Routes that speak bytes: what they take and give, and that they refuse in their own protocol."""
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def app() -> GladosApp:
     door = Door(__name__)
 
     @door.serve("POST", "/echo", "anyone", takes_bytes=(MESSAGE, REFERENCE), gives=RESPONSE, refused=told)
-    def echo(call: Call[None]) -> bytes:
+    def echo(call: Call[Any]) -> bytes:
         """Give the body back, backwards."""
         if call.raw_body == b"wait":
             raise errors.TooManyRequests("echoes", 3)
@@ -36,12 +37,12 @@ def app() -> GladosApp:
         return call.media_type.encode() + b" " + call.raw_body[::-1]
 
     @door.serve("POST", "/accepted", "anyone", takes_bytes=(MESSAGE,), gives=RESPONSE, status=202)
-    def accept(_call: Call[None]) -> bytes:
+    def accept(_call: Call[Any]) -> bytes:
         """Refuse with problem documents."""
         return b""
 
     @door.serve("POST", "/peers", "ds_peer", takes_bytes=(MESSAGE,), gives=RESPONSE, refused=told)
-    def for_peers(_call: Call[None]) -> bytes:
+    def for_peers(_call: Call[Any]) -> bytes:
         """Serve peers only."""
         return b"welcome"
 

@@ -66,9 +66,7 @@ def judge_creation(
     records, written = Records(attempt).changed({0: DeliveryRecord(request.client_queue_config, context.epoch, now)})
     encoded = request.group_info.encode()
     info_ref = reference(attempt.name, encoded)
-    state = GroupState(
-        dataclasses.replace(group, tree=tree), info_ref, records, no_ds_sender=no_ds_sender
-    )
+    state = GroupState(dataclasses.replace(group, tree=tree), info_ref, records, no_ds_sender=no_ds_sender)
     return Change(state, {**written, info_ref: encoded})
 
 

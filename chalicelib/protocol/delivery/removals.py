@@ -95,9 +95,7 @@ def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Se
     messages: list[bytes] = []
     removals: list[Removal] = []
     group, proposals = state.group, list(state.proposals)
-    leaving = {
-        queued.sender.index for queued in group.proposals.values() if isinstance(queued.proposal, SelfRemove)
-    }
+    leaving = {queued.sender.index for queued in group.proposals.values() if isinstance(queued.proposal, SelfRemove)}
     for removal in state.removals:
         if removal.reference or removal.leaf_index in leaving:
             removals.append(removal)
