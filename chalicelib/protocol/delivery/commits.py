@@ -8,13 +8,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from chalicelib.protocol.delivery.group_state import Change, GroupState
+from chalicelib.protocol.delivery.group_updates import AddedClient, MLSGroupUpdate
 from chalicelib.protocol.delivery.messages import DSRequestType
 from chalicelib.protocol.delivery.operations import check_operation
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.records import DeliveryRecord
 from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed
 from chalicelib.protocol.delivery.removals import Signer, check_covered, renew
-from chalicelib.protocol.delivery.requests import AddedClient, MLSGroupUpdate
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.errors import InvalidFraming

@@ -10,11 +10,11 @@ import dataclasses
 from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.delivery.group_state import Change, GroupState
+from chalicelib.protocol.delivery.group_updates import CreateGroupRequest
 from chalicelib.protocol.delivery.policy import DsPolicy
 from chalicelib.protocol.delivery.records import DeliveryRecord, Records
 from chalicelib.protocol.delivery.refusals import InvalidRequest
-from chalicelib.protocol.delivery.requests import CreateGroupRequest
-from chalicelib.protocol.delivery.responses import CreateGroupResult
+from chalicelib.protocol.delivery.responses import CreateGroupResponse
 from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.chunks import reference
 from chalicelib.protocol.mls.draft import Draft
@@ -29,7 +29,7 @@ from chalicelib.protocol.tls import opaque
 class CannotCreate(Refusal):
     """A group is not taken in: `result` is -02's word for it, `cause` the check that failed."""
 
-    def __init__(self, result: CreateGroupResult, cause: Refusal) -> None:
+    def __init__(self, result: CreateGroupResponse, cause: Refusal) -> None:
         super().__init__(str(cause))
         self.result = result
         self.cause = cause
@@ -52,16 +52,16 @@ def judge_creation(
     # [mds-create-2] It is the GroupInfo's.
     if not request.group_id or context.group_id != request.group_id:
         cause = InvalidRequest("mds-create-2", "the group id is empty, or not the one in the GroupInfo")
-        raise CannotCreate(CreateGroupResult.INVALID_GROUP_ID, cause)
+        raise CannotCreate(CreateGroupResponse.INVALID_GROUP_ID, cause)
     try:
         group = _group(request, policy)
         no_ds_sender = _check_sender(group, policy, may_lack_sender=may_lack_sender)
     except Refusal as cause:
-        raise CannotCreate(CreateGroupResult.INVALID_GROUP_INFO, cause) from cause
+        raise CannotCreate(CreateGroupResponse.INVALID_GROUP_INFO, cause) from cause
     try:
         _check_key_package(request, group, now)
     except Refusal as cause:
-        raise CannotCreate(CreateGroupResult.INVALID_KEY_PACKAGE, cause) from cause
+        raise CannotCreate(CreateGroupResponse.INVALID_KEY_PACKAGE, cause) from cause
     tree = ChunkedTree.build(group.tree, salt, context.epoch, attempt)
     records, written = Records(attempt).changed({0: DeliveryRecord(request.client_queue_config, context.epoch, now)})
     encoded = request.group_info.encode()

@@ -1,4 +1,4 @@
-"""What each operation's commit may contain: one table, and the check that reads it (-02 §§3–4; -03 §6 where -02 is open).
+"""What each operation's commit may contain: one table, and the check that reads it (-02 §§3–4; -03 §6 beyond it).
 
 Every row may carry proposals by reference that are stored here; the table is about those by value, which are the
 committer's own. What RFC 9420 asks of the list as a whole is checked before (`protocol.mls.proposal_list`).

@@ -1,4 +1,4 @@
-"""Standalone proposals: judged, kept for this epoch's commit, and passed on (RFC 9420 §12.1; -02 §5, proposal store)."""
+"""Standalone proposals: judged, kept for this epoch's commit, and passed on (RFC 9420 §12.1; -02 §5)."""
 
 import dataclasses
 from collections.abc import Sequence

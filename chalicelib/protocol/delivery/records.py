@@ -3,7 +3,9 @@
 They are kept apart from the ratchet tree because they change at other times: a new queue changes no tree, and a commit
 changes one record. A chunk is immutable and named as the tree's are (`protocol.mls.chunks`).
 
-    struct { uint8 position; ClientQueueConfig config; uint64 joined_epoch; uint64 active_at; uint8 quarantined; } Entry;
+    struct {
+        uint8 position; ClientQueueConfig config; uint64 joined_epoch; uint64 active_at; uint8 quarantined;
+    } Entry;
     Entry chunk<V>;                          // those of 64 aligned leaves that are filled, in order
     opaque ref[24] directory<V>;             // of each chunk; zeros where it has no entry
 """
