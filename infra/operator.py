@@ -126,7 +126,7 @@ def sign_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
 
 def load_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
     """Verify a signed trust list and make it the stage's, if its version is higher than the stored one."""
-    listed = _wiring().admission().admit(asked.file.read_text().strip())
+    listed = _provider().admission().admit(asked.file.read_text().strip())
     return {"version": listed.version, "peers": [peer.gp for peer in listed.peers]}
 
 
@@ -154,8 +154,8 @@ def retire_key(asked: argparse.Namespace) -> dict[str, Any]:
 
 def rebuild(_asked: argparse.Namespace) -> dict[str, Any]:
     """Begin a rebuild of the routing filter now; the stage's schedules carry it on."""
-    _wiring().rebuild().step(now_please=True)
-    versions = _wiring().filter_pointer().load().value.versions
+    _provider().rebuild().step(now_please=True)
+    versions = _provider().filter_pointer().load().value.versions
     return {"versions": [{"version": one.version, "state": one.state} for one in versions]}
 
 
@@ -164,6 +164,12 @@ def _wiring() -> Any:
     from chalicelib import wiring  # noqa: PLC0415
 
     return wiring
+
+
+def _provider() -> Any:
+    from chalicelib.wiring import provider  # noqa: PLC0415
+
+    return provider
 
 
 def _parser() -> argparse.ArgumentParser:

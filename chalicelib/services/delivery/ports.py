@@ -7,8 +7,8 @@ method raised, when the reply was lost, and every caller can be repeated. What i
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
-from chalicelib.protocol.delivery.requests import AddPackage
 from chalicelib.protocol.mls.chunks import ChunkStore, Ref
 from chalicelib.services.delivery.state import (
     Answer,

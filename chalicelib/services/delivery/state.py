@@ -11,7 +11,7 @@ Times are milliseconds since 1970. A `Ref` names an immutable object of the grou
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Literal, NewType
+from typing import NewType
 
 from chalicelib.protocol.mls.chunks import Ref
 
@@ -124,10 +124,6 @@ class Shard:
     sent: Mapping[str, int] = dataclasses.field(default_factory=dict)
     behind: Mapping[str, Behind] = dataclasses.field(default_factory=dict)
     leased_until: int = 0
-
-
-Reason = Literal["client_removed", "user_deleted", "inactive", "queue_rejected"]
-"""Why this DS proposes to remove a client (-02 §2.2; the last is -02 §6)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
