@@ -54,10 +54,11 @@ class DeliveryConfig(Config):
 
 def read(environment: Mapping[str, str] = os.environ) -> ProviderConfig | DeliveryConfig:
     """Return the settings of the stage's role, or raise `LookupError` naming the first that is missing or wrong."""
+    role = environment["GLADOS_ROLE"]
     stage = environment["GLADOS_STAGE"]
     origin = environment["GLADOS_ORIGIN"].rstrip("/")
     public_origin = environment.get("GLADOS_PUBLIC_ORIGIN", origin).rstrip("/")
-    match environment["GLADOS_ROLE"]:
+    match role:
         case "provider":
             return ProviderConfig(
                 role="provider",
@@ -82,7 +83,7 @@ def read(environment: Mapping[str, str] = os.environ) -> ProviderConfig | Delive
                 inactive_days=_days(environment, "GLADOS_INACTIVE_DAYS", 90),
                 unused_group_days=_days(environment, "GLADOS_UNUSED_GROUP_DAYS", 365),
             )
-        case role:
+        case _:
             raise LookupError(f"GLADOS_ROLE is {role!r}, and this project deploys: {', '.join(get_args(Role))}")
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from chalicelib.errors import Refusal
 from chalicelib.protocol.glados.client_api import Body
@@ -10,6 +10,9 @@ from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.access import Presented
 from chalicelib.services.provider.limits import Allowance
 from chalicelib.services.provider.state import Account
+
+if TYPE_CHECKING:
+    from chalicelib.services.delivery.state import DsPeer
 
 CallBody = TypeVar("CallBody", bound=Body)
 Caller = Literal["anyone", "certificate", "token", "account", "peer", "ds_peer"]
@@ -55,6 +58,13 @@ class Call(Generic[CallBody]):
     def peer(self) -> Peer:
         """The GP that calls."""
         return _as(Peer, self.caller)
+
+    @property
+    def ds_peer(self) -> "DsPeer":
+        """The delivery service that calls."""
+        from chalicelib.services.delivery.state import DsPeer  # noqa: PLC0415 (a provider never imports it)
+
+        return _as(DsPeer, self.caller)
 
 
 Wanted = TypeVar("Wanted")

@@ -6,7 +6,7 @@ from chalicelib.handlers import problems
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.routing import Door
 from chalicelib.handlers.well_known import CACHED
-from chalicelib.services.provider.state import SCOPES
+from chalicelib.services.provider.state import SCOPES_OF
 from chalicelib.wiring import provider
 
 door = Door(__name__)
@@ -26,7 +26,7 @@ def describe(_call: Call[Any]) -> Reply:
             "openapi": f"{config.public_origin}/openapi.json",
             "client_api": f"{config.origin}/v1",
             "federation_api": f"{config.origin}/federation/v1",
-            "scopes_supported": list(SCOPES),
+            "scopes_supported": list(SCOPES_OF["provider"]),
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic"],
             "tls_client_certificate_bound_access_tokens": True,

@@ -13,6 +13,7 @@ from chalicelib import config as settings
 from chalicelib.services.ports import Clock
 from chalicelib.services.provider.access import Access
 from chalicelib.services.provider.enrolment import Enrolment
+from chalicelib.services.provider.state import SCOPES_OF
 from chalicelib.storage.accounts import AccountRows, AwsAccounts
 from chalicelib.storage.alarms import AwsAlarms
 from chalicelib.storage.buckets import AwsBuckets
@@ -88,7 +89,7 @@ def accounts() -> AwsAccounts:
 
 @functools.cache
 def federation_secret() -> FederationTls:
-    """The certificate with which this GP calls its peers."""
+    """The certificate with which this stage calls its peers."""
     return FederationTls(config().stage, clock())
 
 
@@ -113,4 +114,4 @@ def access() -> Access:
 @functools.cache
 def enrolment() -> Enrolment:
     """The operator's hand on accounts."""
-    return Enrolment(accounts(), keyring(), clock(), entropy)
+    return Enrolment(accounts(), keyring(), clock(), entropy, SCOPES_OF[config().role])

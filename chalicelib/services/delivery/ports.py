@@ -44,7 +44,7 @@ class Groups(Protocol):
     a wake-up for delivery, unless there is no row. Where `after.shards` is more than before, the new shards start
     behind the rows that stood already.
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
-    and that the group is neither blocked, frozen nor deleted; the version may have moved.
+    and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
     `answer` stores an answer alone.
     `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
     """

@@ -48,8 +48,9 @@ class Head:
 
 
 class Kind(enum.StrEnum):
-    """What a row of the log delivers."""
+    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log."""
 
+    CREATED = "created"
     COMMIT = "commit"
     WELCOME = "welcome"
     PROPOSAL = "proposal"
