@@ -19,7 +19,8 @@ from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords, Versioned
 from chalicelib.services.provider.writes import ReplaceRecords
-from chalicelib.storage.dynamodb import SCHEMA, Item, Put, to_wire
+from chalicelib.storage.dynamodb import SCHEMA, Item, Put
+from chalicelib.storage.notation import to_wire
 from chalicelib.storage.peer_heads import AwsPeerHeads
 from chalicelib.storage.records import SII
 from chalicelib.storage.signed_call import SignedCall

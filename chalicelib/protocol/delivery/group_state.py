@@ -29,7 +29,7 @@ before a head may name its root.
 
 import dataclasses
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Self
 
 from chalicelib.errors import DecodeError
@@ -163,16 +163,23 @@ class GroupState:
         )
 
 
-def decode_state(root: bytes, policy: Policy, attempt: Attempt) -> GroupState:
-    """Return the state of a root; what it leads to is loaded when it is asked for."""
-    return decode(lambda reader: _read_state(reader, policy, attempt), root)
+def decode_state(root: bytes, policy_of: Callable[[int], Policy], attempt: Attempt) -> GroupState:
+    """Return the state of a root; what it leads to is loaded when it is asked for.
+
+    `policy_of` gives the rules for the group's cipher suite.
+    """
+    return decode(lambda reader: _read_state(reader, policy_of, attempt), root)
 
 
-def _read_state(reader: Reader, policy: Policy, attempt: Attempt) -> GroupState:
+def _read_state(reader: Reader, policy_of: Callable[[int], Policy], attempt: Attempt) -> GroupState:
     if reader.uint8() != VERSION:
         raise DecodeError("a stored group has another version than this program writes")
+    group = decode_root(reader.opaque(), Policy(), attempt)
+    if not isinstance(group.tree, ChunkedTree):
+        raise TypeError("a stored group has a chunked tree")
+    tree = dataclasses.replace(group.tree, policy=policy_of(group.suite.number))
     return GroupState(
-        group=decode_root(reader.opaque(), policy, attempt),
+        group=dataclasses.replace(group, tree=tree),
         group_info=Ref(reader.take(REF_SIZE)),
         records=Records.read(reader, attempt),
         proposals=reader.vector(StoredProposal.read),

@@ -44,7 +44,7 @@ class Groups(Protocol):
     a wake-up for delivery, unless there is no row. Where `after.shards` is more than before, the new shards start
     behind the rows that stood already.
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
-    and that the group is neither blocked, frozen nor deleted; the version may have moved.
+    and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
     `answer` stores an answer alone.
     `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
     """
@@ -177,7 +177,7 @@ class DsKeys(Protocol):
 
     `sender_key` is the private key with which this DS is an external sender of a group, in the suite's form; it is
     always the same for a group and suite. `state_key` is the current epoch and public key to which clients seal the
-    keys of private groups; `open_state_key` opens what they sealed, or raises `SealedToAnother`. `digest` is a keyed
+    keys of private groups; `open_state_key` opens what they sealed, or raises `CannotOpen`. `digest` is a keyed
     one-way function, separate for each purpose. `seal` and `open` encrypt what must wait in a row.
     """
 

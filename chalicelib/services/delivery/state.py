@@ -20,6 +20,9 @@ GroupId = NewType("GroupId", bytes)
 SHARD_LEAVES = 500
 """How many leaves one worker delivers to."""
 
+MEMBERSHIPS = 99_999_999
+"""The number of the shard that delivers to nobody: it keeps the index of users and their groups up to date."""
+
 LOG_LIFE_DAYS = 30
 """How long a message can wait for a domain that is down."""
 
@@ -48,8 +51,9 @@ class Head:
 
 
 class Kind(enum.StrEnum):
-    """What a row of the log delivers."""
+    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log."""
 
+    CREATED = "created"
     COMMIT = "commit"
     WELCOME = "welcome"
     PROPOSAL = "proposal"
