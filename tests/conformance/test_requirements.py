@@ -19,8 +19,9 @@ RAISED = re.compile(r"""["']((?:mls|ext|ds)-\d+(?:\.\d+)*(?:-\d+)?)["']""")
 CODE = [
     ROOT / "chalicelib" / "protocol" / "crypto.py",
     *sorted((ROOT / "chalicelib" / "protocol" / "mls").glob("*.py")),
+    *sorted((ROOT / "chalicelib" / "protocol" / "delivery").glob("*.py")),
 ]
-TESTS = sorted((ROOT / "tests" / "protocol" / "mls").glob("*.py"))
+TESTS = [path for part in ("mls", "delivery") for path in sorted((ROOT / "tests" / "protocol" / part).glob("*.py"))]
 
 
 def named(requirement: dict[str, str]) -> str:

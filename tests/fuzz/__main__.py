@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from chalicelib.errors import DecodeError
 from tests.fuzz.mutation import mutate
-from tests.fuzz.targets import TARGETS, seeds
+from tests.fuzz.targets import STRUCTS, TARGETS, seeds
 from tests.fuzz.test_fuzz import CORPUS, corpus, folder
-from tests.protocol.mls.strategies import STRUCTS
 
 
 def collect() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.delivery.messages import DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.mls.app_data import read_dictionary
 from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.commit import Commit
@@ -26,11 +27,17 @@ from chalicelib.protocol.mls.proposals import encode_proposal, read_proposal
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root
 from chalicelib.protocol.mls.tags import encode_directory, read_directory
 from chalicelib.protocol.tls import TREE_ELEMENTS, Reader, decode, length, opaque, vector
+from tests.protocol.delivery.requests import honest
+from tests.protocol.delivery.strategies import STRUCTS as DELIVERY
 from tests.protocol.mls.story import Story
-from tests.protocol.mls.strategies import STRUCTS
+from tests.protocol.mls.strategies import STRUCTS as MLS
 from tests.protocol.mls.test_chunked_tree import MemoryChunks
 
 Target = Callable[[bytes], None]
+
+
+STRUCTS = {**MLS, **DELIVERY}
+"""Each struct whose decoder is fuzzed by itself, with its values."""
 
 
 class NotTheSame(AssertionError):
@@ -165,4 +172,8 @@ def seeds() -> dict[str, list[bytes]]:
         "judge a content": [adding.encode(), outside.encode()],
         "import a tree": [encode_tree(told.group.tree)],
         "Proposal": [encode_proposal(proposal) for proposal in told.adding("eighth")],
+        "DSMessage": [
+            sign_message(DSSenderID.leaf(1), DSRequest(body), lambda _label, _content: bytes(64)).encode()
+            for body in honest().values()
+        ],
     }

@@ -1,0 +1,24 @@
+"""The media types of what travels to and from a delivery service or a queueing service."""
+
+from typing import Final
+
+DS_MESSAGE: Final = "application/mimi-ds-message"
+"""A DSMessage."""
+
+DS_REFERENCE: Final = "application/mimi-ds-reference"
+"""An UploadReference to a DSMessage."""
+
+DS_RESPONSE: Final = "application/mimi-ds-response"
+"""A DSResponse, whatever it says."""
+
+QS_MESSAGE: Final = "application/mimi-qs-message"
+"""A QSMessage."""
+
+QS_FETCHED: Final = "application/mimi-qs-fetched"
+"""The answer to fetch: Fetched."""
+
+DS_FANOUT: Final = "application/mimi-ds-fanout"
+"""An EnqueueRequest."""
+
+DS_FANOUT_RESPONSE: Final = "application/mimi-ds-fanout-response"
+"""An EnqueueResponse."""
