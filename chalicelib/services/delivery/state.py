@@ -20,6 +20,9 @@ GroupId = NewType("GroupId", bytes)
 SHARD_LEAVES = 500
 """How many leaves one worker delivers to."""
 
+MEMBERSHIPS = 99_999_999
+"""The number of the shard that delivers to nobody: it keeps the index of users and their groups up to date."""
+
 LOG_LIFE_DAYS = 30
 """How long a message can wait for a domain that is down."""
 
