@@ -31,5 +31,10 @@ def _view(operation: str) -> Callable[[Call[Any]], bytes]:
 
 for _operation in ROUTES:
     door.serve(
-        "POST", f"/ds/v1/{_operation}", "anyone", takes_bytes=(DS_MESSAGE, DS_REFERENCE), gives=DS_RESPONSE, refused=refused
+        "POST",
+        f"/ds/v1/{_operation}",
+        "anyone",
+        takes_bytes=(DS_MESSAGE, DS_REFERENCE),
+        gives=DS_RESPONSE,
+        refused=refused,
     )(_view(_operation))
