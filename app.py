@@ -1,17 +1,21 @@
 """The Chalice app of one role. It only registers; everything is built in `chalicelib.wiring`."""
 
+import importlib
+
 from chalicelib import config
-from chalicelib.handlers import client_doors, federation_doors, provider_jobs, token_api, well_known
 from chalicelib.handlers.routing import GladosApp
 
+# Module and blueprint; a role imports its own alone.
 BLUEPRINTS = {
     "provider": (
-        well_known.door,
-        token_api.door,
-        client_doors.door,
-        federation_doors.door,
-        provider_jobs.jobs,
+        "well_known.door",
+        "provider_description.door",
+        "token_api.door",
+        "client_doors.door",
+        "federation_doors.door",
+        "provider_jobs.jobs",
     ),
+    "delivery": ("well_known.door", "token_api.door", "delivery_jobs.jobs"),
 }
 
 
@@ -19,7 +23,8 @@ def make_app(role: str) -> GladosApp:
     """Return the app of a role; once a process, because registering a blueprint changes it."""
     made = GladosApp(app_name="glados")
     for blueprint in BLUEPRINTS[role]:
-        made.register_blueprint(blueprint)
+        module, _, name = blueprint.partition(".")
+        made.register_blueprint(getattr(importlib.import_module(f"chalicelib.handlers.{module}"), name))
     return made
 
 

@@ -98,6 +98,18 @@ class AccountSuspended(NotPermitted):
     """The operator has suspended the caller."""
 
 
+class NotFresh(NotPermitted):
+    """A signed request was made too long ago, or in the future, or for another service."""
+
+    def __init__(self, reason: str, now: int) -> None:
+        super().__init__(reason)
+        self.now = now
+
+    def facts(self) -> dict[str, object]:
+        """Return our time, by which a caller can set its clock."""
+        return {"time_ms": self.now}
+
+
 class SendingPaused(NotPermitted):
     """Too few of the caller's codes come back; the operator decides when it may send again."""
 
@@ -144,6 +156,30 @@ class TooManyMappings(Conflict):
 
 class AlreadyExists(Conflict):
     """What is to be created stands already, with other contents."""
+
+
+class StreamGap(Conflict):
+    """Rows are missing between the last one of a hub's stream and this one."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__("the row before this one is not the last that arrived")
+        self.expected = expected
+
+    def facts(self) -> dict[str, object]:
+        """Return what `prev_seq` must be: the last row that arrived."""
+        return {"expected": self.expected}
+
+
+class NoSuchEntry(Conflict):
+    """A queue has not had the entry that is named yet."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__("the queue has had no entry of that number")
+        self.last = last
+
+    def facts(self) -> dict[str, object]:
+        """Return the number of the queue's last entry."""
+        return {"last": self.last}
 
 
 class Gone(Refusal):

@@ -1,7 +1,8 @@
-"""`python -m infra.operator`: what the operator of a GP does by hand.
+"""`python -m infra.operator`: what the operator of a provider (GP) or delivery service (DS) does by hand.
 
     enrol-ap, show, suspend, resume, rotate-secret, certificates    application providers (draft §7)
     keys, sign-trust-list, load-trust-list, federation-tls          peer GPs (draft §6)
+    admit-ds, remove-ds                                             peer DSs of a DS
     rotate-key, retire-key                                          data and signing keys
     rebuild                                                         a fresh routing filter now
 
@@ -28,6 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from chalicelib import config
 from chalicelib.errors import Refusal
 from chalicelib.protocol.glados.signed import TYPS, SigningKey, sign
 from chalicelib.protocol.glados.trust import TrustList
@@ -37,7 +39,6 @@ from chalicelib.services.provider.state import SCOPES, Account
 CONFIG = Path(__file__).parents[1] / ".chalice" / "config.json"
 PURPOSES = ("index", "seal", "code", "mapping-id", *(f"sign:{typ}" for typ in TYPS if typ != "glados-trust-list+jwt"))
 TRUST_AUTHORITY = "trust-authority"
-NEEDED = ("GLADOS_ROLE", "GLADOS_STAGE", "GLADOS_GP", "GLADOS_ORIGIN", "GLADOS_EMAIL_FROM")
 
 
 def certificate_facts(path: Path) -> tuple[str, int]:
@@ -69,7 +70,7 @@ def enrol(asked: argparse.Namespace) -> dict[str, Any]:
             asked.domain,
             review=asked.review,
             certificates=tuple(certificate_facts(path) for path in asked.certificate),
-            scopes=tuple(asked.scope or ("query", "register", "webhooks", "reports", "account")),
+            scopes=tuple(asked.scope) if asked.scope else None,
             sms_regions=tuple(asked.sms_region or ()),
             trusted_bulk=asked.trusted_bulk,
             test_numbers=asked.test_numbers,
@@ -126,12 +127,12 @@ def sign_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
 
 def load_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
     """Verify a signed trust list and make it the stage's, if its version is higher than the stored one."""
-    listed = _wiring().admission().admit(asked.file.read_text().strip())
+    listed = _provider().admission().admit(asked.file.read_text().strip())
     return {"version": listed.version, "peers": [peer.gp for peer in listed.peers]}
 
 
 def federation_tls(asked: argparse.Namespace) -> dict[str, Any]:
-    """Store the certificate and key with which this GP calls its peers."""
+    """Store the certificate and key with which this stage calls its peers."""
     _wiring().federation_secret().store(
         certificate=asked.certificate.read_text(),
         private_key=asked.key.read_text(),
@@ -139,6 +140,19 @@ def federation_tls(asked: argparse.Namespace) -> dict[str, Any]:
     )
     thumbprint, expires_at = certificate_facts(asked.certificate)
     return {"x5t#S256": thumbprint, "expires_at": format_time(expires_at)}
+
+
+def admit_ds(asked: argparse.Namespace) -> dict[str, Any]:
+    """Take a delivery service for a peer, or replace its origin and certificates."""
+    thumbprints = frozenset(certificate_facts(path)[0] for path in asked.certificate)
+    peer = _delivery().peering().admit(asked.domain, asked.origin.rstrip("/"), thumbprints)
+    return {"domain": peer.domain, "origin": peer.origin, "thumbprints": sorted(peer.thumbprints)}
+
+
+def remove_ds(asked: argparse.Namespace) -> dict[str, Any]:
+    """Neither take from a delivery service nor send to it any more."""
+    _delivery().peering().dismiss(asked.domain)
+    return {"domain": asked.domain, "removed": True}
 
 
 def rotate_key(asked: argparse.Namespace) -> dict[str, Any]:
@@ -154,8 +168,8 @@ def retire_key(asked: argparse.Namespace) -> dict[str, Any]:
 
 def rebuild(_asked: argparse.Namespace) -> dict[str, Any]:
     """Begin a rebuild of the routing filter now; the stage's schedules carry it on."""
-    _wiring().rebuild().step(now_please=True)
-    versions = _wiring().filter_pointer().load().value.versions
+    _provider().rebuild().step(now_please=True)
+    versions = _provider().filter_pointer().load().value.versions
     return {"versions": [{"version": one.version, "state": one.state} for one in versions]}
 
 
@@ -164,6 +178,18 @@ def _wiring() -> Any:
     from chalicelib import wiring  # noqa: PLC0415
 
     return wiring
+
+
+def _provider() -> Any:
+    from chalicelib.wiring import provider  # noqa: PLC0415
+
+    return provider
+
+
+def _delivery() -> Any:
+    from chalicelib.wiring import delivery  # noqa: PLC0415
+
+    return delivery
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -184,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     enrolling.add_argument("--domain", required=True, help="the domain of its users' im: URIs")
     enrolling.add_argument("--review", required=True, help="where the evidence of the manual review is kept")
     enrolling.add_argument("--certificate", type=Path, required=True, action="append", help="PEM; may be repeated")
-    enrolling.add_argument("--scope", choices=SCOPES, action="append", help="may be repeated")
+    enrolling.add_argument("--scope", choices=SCOPES, action="append", help="may be repeated; default: all but bulk")
     enrolling.add_argument("--sms-region", action="append", help="ISO 3166 code or *; may be repeated")
     enrolling.add_argument("--trusted-bulk", action="store_true", help="may load mappings without codes")
     enrolling.add_argument("--test-numbers", action="store_true", help="may use never-assigned numbers")
@@ -206,6 +232,11 @@ def _parser() -> argparse.ArgumentParser:
     calling.add_argument("--certificate", type=Path, required=True)
     calling.add_argument("--key", type=Path, required=True)
     calling.add_argument("--authorities", type=Path, help="PEM of authorities to trust beside the public ones")
+    admitting = command("admit-ds", admit_ds)
+    admitting.add_argument("domain", help="the delivery service's domain, such as us.ds.example")
+    admitting.add_argument("--origin", required=True, help="where it serves callers with a client certificate")
+    admitting.add_argument("--certificate", type=Path, required=True, action="append", help="PEM; may be repeated")
+    command("remove-ds", remove_ds).add_argument("domain")
     command("rotate-key", rotate_key).add_argument("purpose", choices=PURPOSES)
     retiring = command("retire-key", retire_key)
     retiring.add_argument("purpose", choices=PURPOSES)
@@ -223,8 +254,14 @@ def main() -> int:
             print(f"{CONFIG} has no stage {asked.stage}; it has: {', '.join(settings)}", file=sys.stderr)
             return 2
         os.environ.update(settings[asked.stage]["environment_variables"])
-    if missing := [name for name in NEEDED if asked.run is not sign_trust_list and name not in os.environ]:
-        print(f"the environment lacks {', '.join(missing)}; name a stage with --stage, or set them", file=sys.stderr)
+    try:
+        if asked.run is not sign_trust_list:
+            config.read()
+    except KeyError as missing:
+        print(f"the environment lacks {missing.args[0]}; name a stage with --stage, or set it", file=sys.stderr)
+        return 2
+    except LookupError as error:
+        print(error, file=sys.stderr)
         return 2
     try:
         answer = asked.run(asked)

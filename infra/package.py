@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-DEPLOYED = ("app.py", "chalicelib", ".chalice/config.json", ".chalice/policy-provider.json", "requirements.txt")
+DEPLOYED = (
+    "app.py",
+    "chalicelib",
+    ".chalice/config.json",
+    ".chalice/policy-provider.json",
+    ".chalice/policy-delivery.json",
+    "requirements.txt",
+)
 CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 

@@ -26,17 +26,19 @@ print(time.perf_counter() - began)
 """
 
 
-def environment() -> dict[str, str]:
+def environment(stage: str) -> dict[str, str]:
     config = json.loads((REPOSITORY / ".chalice" / "config.json").read_text())
-    settings: dict[str, str] = config["stages"]["gp-eu"]["environment_variables"]
+    settings: dict[str, str] = config["stages"][stage]["environment_variables"]
     return {**settings, "AWS_DEFAULT_REGION": "eu-central-1"}
 
 
-def python(code: str) -> str:
-    """Run code in a fresh interpreter of the deployed stage."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
+STAGES = pytest.mark.parametrize("stage", ["gp-eu", "ds-eu"])
+
+
+def python(stage: str, code: str) -> str:
+    """Run code in a fresh interpreter of a deployed stage."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(stage), cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return done.stdout
 
 
@@ -72,7 +74,7 @@ def test_the_app_only_registers() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
     }
-    assert imported == {"chalicelib", "chalicelib.handlers", "chalicelib.handlers.routing"}
+    assert imported == {"importlib", "chalicelib", "chalicelib.handlers.routing"}
 
 
 def test_only_config_reads_the_environment() -> None:
@@ -87,23 +89,30 @@ def names_in(path: Path) -> set[str]:
     }
 
 
-def test_the_app_wakes_hardly_slower_than_botocore() -> None:
+@STAGES
+def test_the_app_wakes_hardly_slower_than_botocore(stage: str) -> None:
     best = {
-        what: min(float(python(TIMED.format(what=what))) for _ in range(ROUNDS)) for what in ("import app", BOTOCORE)
+        what: min(float(python(stage, TIMED.format(what=what))) for _ in range(ROUNDS))
+        for what in ("import app", BOTOCORE)
     }
     assert best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT, best
 
 
-def test_what_a_cold_start_does_not_need_is_not_imported_and_nothing_is_built() -> None:
+@STAGES
+def test_what_a_cold_start_does_not_need_is_not_imported_and_nothing_is_built(stage: str) -> None:
     loaded = set(
         python(
+            stage,
             "import app, sys\n"
             "from chalicelib.storage import clients\n"
             "assert clients.session.cache_info().currsize == 0, 'a session was made'\n"
-            "print(*sys.modules)"
+            "print(*sys.modules)",
         ).split()
     )
     assert loaded & {"boto3", "email_validator", "pydantic", "numpy", "moto", "pytest", "unittest.mock"} == set()
+    others = {"gp-eu": ("chalicelib.wiring.delivery", "chalicelib.services.delivery", "chalicelib.services.queueing")}
+    foreign = others.get(stage, ("chalicelib.wiring.provider", "chalicelib.handlers.client_doors"))
+    assert {name for name in loaded if name.startswith(foreign)} == set(), "the other role's"
 
 
 @pytest.mark.parametrize("folder", ["chalicelib", "infra"])

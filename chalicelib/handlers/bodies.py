@@ -12,9 +12,13 @@ Wanted = TypeVar("Wanted", bound=Body)
 LONGEST_REASON = 200  # It may name a field that the caller made up.
 
 
-def decode(raw_body: bytes, media_type: str | None, as_type: type[Wanted]) -> Wanted:
+def media_type(header: str | None) -> str:
+    """Return the media type that a Content-Type header names; without one, a body is JSON."""
+    return (header or "application/json").split(";")[0].strip().lower()
+
+
+def decode(raw_body: bytes, media: str, as_type: type[Wanted]) -> Wanted:
     """Turn a JSON body into its type: 415 for another media type, 400 for no JSON object, 422 for a wrong value."""
-    media = (media_type or "application/json").split(";")[0].strip().lower()
     if media != "application/json":
         raise errors.UnsupportedMediaType("this route takes application/json")
     if not raw_body and not as_type.__struct_fields__:

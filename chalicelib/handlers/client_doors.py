@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from chalicelib import wiring
-from chalicelib.handlers.routing import Call, Door, Reply
+from chalicelib.handlers.calls import Call, Reply
+from chalicelib.handlers.routing import Door
 from chalicelib.protocol.glados import client_api as api
 from chalicelib.services.provider import account as account_service
+from chalicelib.wiring import provider
 
 door = Door(__name__)
 
@@ -13,7 +14,7 @@ door = Door(__name__)
 @door.serve("POST", "/v1/queries", "token", scope="query", takes=api.Query, gives=api.QueryAnswer)
 def query(call: Call[api.Query]) -> Reply:
     """Find the preferred mapping of one identifier."""
-    answer, allowance = wiring.queries().find(call.presented, call.body.sii)
+    answer, allowance = provider.queries().find(call.presented, call.body.sii)
     return Reply(answer, allowance=allowance)
 
 
@@ -29,7 +30,7 @@ def query(call: Call[api.Query]) -> Reply:
 )
 def open_verification(call: Call[api.VerificationRequest]) -> Reply:
     """Send a code to an identifier that a user claims."""
-    answer, allowance = wiring.verifications().open(call.account, call.body, call.idempotency_key)
+    answer, allowance = provider.verifications().open(call.account, call.body, call.idempotency_key)
     location = {"Location": f"/v1/verifications/{answer.verification_id}"}
     return Reply(answer, 201, location, allowance)
 
@@ -37,13 +38,13 @@ def open_verification(call: Call[api.VerificationRequest]) -> Reply:
 @door.serve("GET", "/v1/verifications/{verification_id}", "account", scope="register", gives=api.VerificationStatus)
 def show_verification(call: Call[Any]) -> api.VerificationStatus:
     """Show a verification and the delivery of its message."""
-    return wiring.verifications().status(call.account, call.parameters["verification_id"])
+    return provider.verifications().status(call.account, call.parameters["verification_id"])
 
 
 @door.serve("DELETE", "/v1/verifications/{verification_id}", "account", scope="register", status=204)
 def cancel_verification(call: Call[Any]) -> None:
     """Cancel a verification."""
-    wiring.verifications().cancel(call.account, call.parameters["verification_id"])
+    provider.verifications().cancel(call.account, call.parameters["verification_id"])
 
 
 @door.serve(
@@ -57,7 +58,7 @@ def cancel_verification(call: Call[Any]) -> None:
 )
 def resend_code(call: Call[api.Empty]) -> Reply:
     """Send the same code again."""
-    answer, allowance = wiring.verifications().resend(call.account, call.parameters["verification_id"])
+    answer, allowance = provider.verifications().resend(call.account, call.parameters["verification_id"])
     return Reply(answer, allowance=allowance)
 
 
@@ -72,7 +73,7 @@ def resend_code(call: Call[api.Empty]) -> Reply:
 )
 def enter_code(call: Call[api.Code]) -> api.ConfirmAnswer:
     """Check a code and, if it is right, map the identifier to the user."""
-    return wiring.confirmation().confirm(call.account, call.parameters["verification_id"], call.body)
+    return provider.confirmation().confirm(call.account, call.parameters["verification_id"], call.body)
 
 
 @door.serve(
@@ -80,25 +81,25 @@ def enter_code(call: Call[api.Code]) -> api.ConfirmAnswer:
 )
 def choose(call: Call[api.Choice]) -> api.ChoiceAnswer:
     """Record which application a user wants to be reached at."""
-    return wiring.preferences().choose(call.account, call.body, call.idempotency_key)
+    return provider.preferences().choose(call.account, call.body, call.idempotency_key)
 
 
 @door.serve("POST", "/v1/mappings/search", "account", scope="register", takes=api.Search, gives=api.MappingList)
 def search_mappings(call: Call[api.Search]) -> api.MappingList:
     """List the caller's own records of an identifier."""
-    return wiring.preferences().search(call.account, call.body.sii)
+    return provider.preferences().search(call.account, call.body.sii)
 
 
 @door.serve("GET", "/v1/mappings/{mapping_id}", "account", scope="register", gives=api.MappingAnswer)
 def show_mapping(call: Call[Any]) -> api.MappingAnswer:
     """Show one of the caller's own mappings or tombstones."""
-    return wiring.preferences().show(call.account, call.parameters["mapping_id"])
+    return provider.preferences().show(call.account, call.parameters["mapping_id"])
 
 
 @door.serve("DELETE", "/v1/mappings/{mapping_id}", "account", scope="register", gives=api.MappingAnswer)
 def remove_mapping(call: Call[Any]) -> api.MappingAnswer:
     """End one of the caller's own mappings."""
-    return wiring.preferences().remove(call.account, call.parameters["mapping_id"])
+    return provider.preferences().remove(call.account, call.parameters["mapping_id"])
 
 
 @door.serve(
@@ -112,7 +113,7 @@ def remove_mapping(call: Call[Any]) -> api.MappingAnswer:
 )
 def restore_mapping(call: Call[api.Empty]) -> api.MappingAnswer:
     """Bring one of the caller's own tombstones back."""
-    return wiring.preferences().restore(call.account, call.parameters["mapping_id"])
+    return provider.preferences().restore(call.account, call.parameters["mapping_id"])
 
 
 @door.serve("GET", "/v1/account", "account", scope="account", gives=api.AccountAnswer)
@@ -124,19 +125,19 @@ def show_account(call: Call[Any]) -> api.AccountAnswer:
 @door.serve("PUT", "/v1/webhook", "account", scope="webhooks", takes=api.Webhook, gives=api.WebhookSecret)
 def set_webhook(call: Call[api.Webhook]) -> api.WebhookSecret:
     """Point the webhook at a URL; the answer holds its signing secret."""
-    return wiring.webhooks().set(call.account, call.body.url)
+    return provider.webhooks().set(call.account, call.body.url)
 
 
 @door.serve("GET", "/v1/webhook", "account", scope="webhooks", gives=api.WebhookHealth)
 def show_webhook(call: Call[Any]) -> api.WebhookHealth:
     """Show the webhook and how it fares."""
-    return wiring.webhooks().show(call.account)
+    return provider.webhooks().show(call.account)
 
 
 @door.serve("DELETE", "/v1/webhook", "account", scope="webhooks", status=204)
 def delete_webhook(call: Call[Any]) -> None:
     """Remove the webhook; events go on being kept."""
-    wiring.webhooks().delete(call.account)
+    provider.webhooks().delete(call.account)
 
 
 @door.serve(
@@ -145,7 +146,7 @@ def delete_webhook(call: Call[Any]) -> None:
 )  # fmt: skip
 def test_webhook(call: Call[api.Empty]) -> api.Redelivery:
     """Send a test event to the webhook."""
-    return wiring.webhooks().test(call.account)
+    return provider.webhooks().test(call.account)
 
 
 @door.serve(
@@ -153,13 +154,13 @@ def test_webhook(call: Call[api.Empty]) -> api.Redelivery:
 )
 def rotate_webhook(call: Call[api.Empty]) -> api.WebhookSecret:
     """Replace the signing secret; the old one signs beside the new one for 24 h."""
-    return wiring.webhooks().rotate(call.account)
+    return provider.webhooks().rotate(call.account)
 
 
 @door.serve("GET", "/v1/events", "account", scope="webhooks", gives=api.EventPage)
 def list_events(call: Call[Any]) -> api.EventPage:
     """List what the caller was told, from after an event on."""
-    return wiring.webhooks().history(call.account, call.query.get("after") or None)
+    return provider.webhooks().history(call.account, call.query.get("after") or None)
 
 
 @door.serve(
@@ -168,4 +169,4 @@ def list_events(call: Call[Any]) -> api.EventPage:
 )  # fmt: skip
 def redeliver_event(call: Call[api.Empty]) -> api.Redelivery:
     """Send an event again."""
-    return wiring.webhooks().redeliver(call.account, call.parameters["event_id"])
+    return provider.webhooks().redeliver(call.account, call.parameters["event_id"])

@@ -3,11 +3,12 @@
 import re
 from typing import Any, Literal
 
-from chalicelib import wiring
 from chalicelib.errors import NotFound
-from chalicelib.handlers.routing import Call, Door, Reply
+from chalicelib.handlers.calls import Call, Reply
+from chalicelib.handlers.routing import Door
 from chalicelib.protocol.glados import federation_api as api
 from chalicelib.services.provider.publication import Link
+from chalicelib.wiring import provider
 
 door = Door(__name__)
 
@@ -17,25 +18,25 @@ IMMUTABLE = {"Cache-Control": "private, max-age=86400, immutable"}
 @door.serve("POST", "/federation/v1/queries", "peer", takes=api.PeerQuery, gives=api.PeerMappings)
 def query(call: Call[api.PeerQuery]) -> api.PeerMappings:
     """Answer a peer from local mappings alone."""
-    return wiring.queries().find_for_peer(call.peer, call.body)
+    return provider.queries().find_for_peer(call.peer, call.body)
 
 
 @door.serve("GET", "/federation/v1/filter", "peer", gives=api.FilterAnswer)
 def current_filter(_call: Call[Any]) -> api.FilterAnswer:
     """Return the current filter's manifest, head and newest deltas."""
-    return wiring.publication().filter()
+    return provider.publication().filter()
 
 
 @door.serve("GET", "/federation/v1/filter/{version}/raw", "peer", gives="application/octet-stream")
 def raw_filter(call: Call[Any]) -> Reply:
     """Return a version's base as 2^N/8 bytes."""
-    return _object(wiring.publication().base(_version(call), "raw"))
+    return _object(provider.publication().base(_version(call), "raw"))
 
 
 @door.serve("GET", "/federation/v1/filter/{version}/rice", "peer", gives="application/octet-stream")
 def rice_filter(call: Call[Any]) -> Reply:
     """Return a version's base gap-coded."""
-    return _object(wiring.publication().base(_version(call), "rice"))
+    return _object(provider.publication().base(_version(call), "rice"))
 
 
 @door.serve("GET", "/federation/v1/filter/{version}/deltas/{span}", "peer", gives="application/octet-stream")
@@ -44,7 +45,7 @@ def delta(call: Call[Any]) -> Reply:
     span = re.fullmatch(r"(\d{1,16})-(\d{1,16})", call.parameters["span"], re.ASCII)
     if span is None:
         raise NotFound("a delta is named by its first and last seq, like 3-7")
-    return _object(wiring.publication().delta(_version(call), int(span[1]), int(span[2])))
+    return _object(provider.publication().delta(_version(call), int(span[1]), int(span[2])))
 
 
 @door.serve(
@@ -53,25 +54,25 @@ def delta(call: Call[Any]) -> Reply:
 )  # fmt: skip
 def subscribe(call: Call[api.SubscriptionRequest]) -> api.SubscriptionAnswer:
     """Subscribe to a version's additions, and catch up."""
-    return wiring.publication().subscribe(call.peer, call.body)
+    return provider.publication().subscribe(call.peer, call.body)
 
 
 @door.serve("DELETE", "/federation/v1/subscriptions/{subscription_id}", "peer", status=204)
 def unsubscribe(call: Call[Any]) -> None:
     """End a subscription."""
-    wiring.publication().unsubscribe(call.peer, call.parameters["subscription_id"])
+    provider.publication().unsubscribe(call.peer, call.parameters["subscription_id"])
 
 
 @door.serve("POST", "/federation/v1/notifications", "peer", takes=api.Notification, status=204)
 def notify(call: Call[api.Notification]) -> None:
     """Take in a peer's additions."""
-    wiring.following().notified(call.peer, call.body)
+    provider.following().notified(call.peer, call.body)
 
 
 @door.serve("POST", "/federation/v1/claims", "peer", takes=api.ClaimRequest, gives=api.ClaimAnswer)
 def claim(call: Call[api.ClaimRequest]) -> api.ClaimAnswer:
     """Follow a choice that a user made at a peer."""
-    return wiring.claim_receiver().receive(call.peer, call.body.claim)
+    return provider.claim_receiver().receive(call.peer, call.body.claim)
 
 
 def _version(call: Call[Any]) -> int:

@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.handlers import problems
 
 if TYPE_CHECKING:
-    from chalicelib.handlers.routing import Route
+    from chalicelib.handlers.calls import Route
 
 REF = "#/components/schemas/{name}"
 
@@ -75,6 +75,9 @@ _TOKEN_ERROR = {
 }
 
 
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+
 def _operation(route: "Route", by_type: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     security: dict[str, list[dict[str, list[str]]]] = {
         "anyone": [],
@@ -82,6 +85,7 @@ def _operation(route: "Route", by_type: dict[Any, dict[str, Any]]) -> dict[str, 
         "token": [{"mutualTLS": [], "token": []}],
         "account": [{"mutualTLS": [], "token": []}],
         "peer": [{"mutualTLS": []}],
+        "ds_peer": [{"mutualTLS": []}],
     }
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method}{route.path}").strip("_").lower(),
@@ -105,8 +109,12 @@ def _operation(route: "Route", by_type: dict[Any, dict[str, Any]]) -> dict[str, 
         parameters.append({"name": "after", "in": "query", "schema": {"type": "string"}})
     if parameters:
         operation["parameters"] = parameters
+    if route.takes_bytes:
+        operation["requestBody"] = {"required": True, "content": dict.fromkeys(route.takes_bytes, _BYTES)}
     if route.takes is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": by_type[route.takes]}}}
+    if route.refused is not None:  # It speaks a protocol of its own, also when it refuses.
+        operation["responses"]["default"].update(_content(route.gives, by_type))
     if route.caller == "certificate":
         form = {"application/x-www-form-urlencoded": {"schema": _TOKEN_REQUEST}}
         operation["requestBody"] = {"required": True, "content": form}
@@ -121,5 +129,5 @@ def _content(gives: Any, by_type: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     if gives is None:
         return {}
     if isinstance(gives, str):
-        return {"content": {gives: {"schema": {"type": "string", "format": "binary"}}}}
+        return {"content": {gives: _BYTES}}
     return {"content": {"application/json": {"schema": by_type.get(gives, {"type": "object"})}}}

@@ -13,6 +13,7 @@ from chalice import Blueprint
 from chalicelib import wiring
 from chalicelib.handlers import log
 from chalicelib.services.provider.state import OutboxId
+from chalicelib.wiring import provider
 
 jobs = Blueprint(__name__)
 
@@ -40,7 +41,7 @@ def work_off(event: Any, queue: str, do: Callable[[dict[str, Any]], None]) -> No
 @jobs.on_sqs_message(queue=wiring.queue_name("outbox"), batch_size=10, name="deliver")
 def deliver(event: Any) -> None:
     """Send what an outbox entry says."""
-    work_off(event, "outbox", lambda message: wiring.delivery().deliver(OutboxId(message["outbox_id"])))
+    work_off(event, "outbox", lambda message: provider.delivery().deliver(OutboxId(message["outbox_id"])))
 
 
 @jobs.on_sqs_message(queue=wiring.queue_name("sequence"), batch_size=10, name="sequence")
@@ -51,8 +52,8 @@ def sequence(event: Any) -> None:
     def once(_message: dict[str, Any]) -> None:
         nonlocal done
         if not done:  # A pass reads everything pending, so one does for the whole batch.
-            wiring.sequencer().run()
-            wiring.publication().notify_all()
+            provider.sequencer().run()
+            provider.publication().notify_all()
             done = True
 
     work_off(event, "sequence", once)
@@ -61,35 +62,35 @@ def sequence(event: Any) -> None:
 @jobs.on_sqs_message(queue=wiring.queue_name("follow"), batch_size=10, name="follow")
 def follow(event: Any) -> None:
     """Bring what is held of a peer's filter up to date."""
-    work_off(event, "follow", lambda message: wiring.following().follow(message["gp"]))
+    work_off(event, "follow", lambda message: provider.following().follow(message["gp"]))
 
 
 @jobs.on_sqs_message(queue=wiring.queue_name("scan"), batch_size=1, name="scan")
 def scan(event: Any) -> None:
     """Read one segment of the mappings for a rebuild."""
-    work_off(event, "scan", lambda message: wiring.rebuild().scan(message["version"], message["segment"]))
+    work_off(event, "scan", lambda message: provider.rebuild().scan(message["version"], message["segment"]))
 
 
 @jobs.schedule("rate(1 minute)", name="sweep")
 def sweep(_event: Any) -> None:
     """Deliver whatever is due, in case no hint came."""
-    wiring.delivery().sweep()
+    provider.delivery().sweep()
 
 
 @jobs.schedule("rate(1 minute)", name="publish")
 def publish(_event: Any) -> None:
     """Bring additions into the filter and tell subscribers that are behind."""
-    wiring.sequencer().run()
-    wiring.publication().notify_all()
+    provider.sequencer().run()
+    provider.publication().notify_all()
 
 
 @jobs.schedule("rate(1 minute)", name="follow_all")
 def follow_all(_event: Any) -> None:
     """Poll every peer's signed head."""
-    wiring.following().follow_all()
+    provider.following().follow_all()
 
 
 @jobs.schedule("rate(1 minute)", name="rebuild")
 def rebuild(_event: Any) -> None:
     """Begin a rebuild that is due, and push on one under way."""
-    wiring.rebuild().step()
+    provider.rebuild().step()

@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, unquote_plus
 
 from chalicelib import wiring
 from chalicelib.errors import TokenRefused
-from chalicelib.handlers.routing import Call, Door, Reply
+from chalicelib.handlers.calls import Call, Reply
+from chalicelib.handlers.routing import Door
 
 door = Door(__name__)
 
@@ -32,8 +33,7 @@ def token(call: Call[Any]) -> Reply:
 
 
 def _form(call: Call[Any]) -> dict[str, str]:
-    media = (call.headers.get("content-type") or "").split(";")[0].strip().lower()
-    if media != "application/x-www-form-urlencoded":
+    if call.media_type != "application/x-www-form-urlencoded":
         raise TokenRefused("invalid_request", "the body is application/x-www-form-urlencoded")
     try:
         fields = parse_qs(call.raw_body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=16)

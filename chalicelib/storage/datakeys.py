@@ -32,7 +32,8 @@ _STRANGER_EPOCH_PAUSE = 5 * SECOND
 
 # Rows and client secrets are named by this key for good; there is no second name to find them under.
 _NEVER_ROTATED = frozenset({"digest"})
-_ANNOUNCED = frozenset({"index"})
+QUEUE_CONFIG = "queue-config"
+_ANNOUNCED = frozenset({"index", QUEUE_CONFIG})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,17 +21,19 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
-from chalicelib.storage import clients
+from chalicelib.storage import clients, notation
+from chalicelib.storage.notation import Attribute, from_attributes, from_wire, to_wire, value_to_wire
 from chalicelib.storage.signed_call import SignedCall
 
 SCHEMA = 1
 MOST_IN_TRANSACTION = 100
 MOST_IN_BATCH = 100
+MOST_IN_BATCH_WRITE = 25
 ATTEMPTS = 7
 FIRST_DELAY = 0.02
 
-Value = str | int | bytes | bool | frozenset[str]
-Item = dict[str, Value]
+Value = notation.Value
+Item = notation.Item
 Answer = TypeVar("Answer")
 
 # DynamoDB did nothing, and may do it a little later.
@@ -108,19 +110,13 @@ class Check:
 Operation = Put | Update | Delete | Check
 
 
-class Attribute(msgspec.Struct, frozen=True):
-    """A value as DynamoDB writes it: exactly one of these is set."""
-
-    S: str | None = None
-    N: str | None = None
-    B: bytes | None = None
-    BOOL: bool | None = None
-    SS: list[str] | None = None
-
-
 class _Batch(msgspec.Struct, frozen=True):
     Responses: dict[str, list[dict[str, Attribute]]]
     UnprocessedKeys: dict[str, Any]
+
+
+class _BatchWritten(msgspec.Struct, frozen=True):
+    UnprocessedItems: dict[str, Any]
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -128,6 +124,7 @@ class _Written(msgspec.Struct, frozen=True):
 
 
 _batch = msgspec.json.Decoder(_Batch)
+_batch_written = msgspec.json.Decoder(_BatchWritten)
 _written = msgspec.json.Decoder(_Written)
 
 
@@ -177,12 +174,34 @@ class Database:
             answer = _batch.decode(self._send("BatchGetItem", {"RequestItems": asked}, safe=True))
             for name, items in answer.Responses.items():
                 for item in items:
-                    yield name, _from_attributes(item)
+                    yield name, from_attributes(item)
             asked = answer.UnprocessedKeys
             if not asked:
                 return
             self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
         raise TimeoutError("DynamoDB left keys unprocessed too often")
+
+    def batch_write(self, operations: Sequence[Put | Delete]) -> None:
+        """Do writes without conditions, each by itself and in no order, by one call for each twenty-five.
+
+        No two may be of one item. If this raises, some may have been done.
+        """
+        for start in range(0, len(operations), MOST_IN_BATCH_WRITE):
+            asked: dict[str, Any] = {}
+            for operation in operations[start : start + MOST_IN_BATCH_WRITE]:
+                if operation.condition:
+                    raise ValueError("a batch writes without conditions")
+                request = self._request(operation)
+                kind = "PutRequest" if isinstance(operation, Put) else "DeleteRequest"
+                asked.setdefault(request.pop("TableName"), []).append({kind: request})
+            for attempt in range(ATTEMPTS):
+                answer = self._send("BatchWriteItem", {"RequestItems": asked}, safe=True)
+                asked = _batch_written.decode(answer).UnprocessedItems
+                if not asked:
+                    break
+                self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
+            else:
+                raise TimeoutError("DynamoDB left writes unprocessed too often")
 
     def write(
         self,
@@ -206,9 +225,9 @@ class Database:
             if _code(error) != "ConditionalCheckFailedException":
                 raise
             row = msgspec.convert(dict(error.response).get("Item"), dict[str, Attribute] | None)
-            raise ConditionFailed(_from_attributes(row) if row else None) from error
+            raise ConditionFailed(from_attributes(row) if row else None) from error
         changed = _written.decode(answer).Attributes
-        return _from_attributes(changed) if changed else None
+        return from_attributes(changed) if changed else None
 
     def transact(self, operations: Sequence[Operation]) -> None:
         """Do all operations or none; raise `Cancelled` with those whose condition failed.
@@ -331,47 +350,6 @@ def _code(error: ClientError) -> str:
 
 def _names(expression: str) -> dict[str, str]:
     return {"#" + name: name for name in re.findall(r"#(\w+)", expression)}
-
-
-def value_to_wire(value: Value) -> dict[str, Any]:
-    """Write a value in DynamoDB's notation."""
-    match value:
-        case bool():
-            return {"BOOL": value}
-        case str():
-            return {"S": value}
-        case int():
-            return {"N": str(value)}
-        case bytes():
-            return {"B": value}
-        case frozenset():
-            return {"SS": sorted(value)}
-
-
-def to_wire(item: Item) -> dict[str, dict[str, Any]]:
-    """Write an item in DynamoDB's notation."""
-    return {name: value_to_wire(value) for name, value in item.items()}
-
-
-def from_wire(wire: dict[str, dict[str, Any]]) -> Item:
-    """Read an item as botocore returns it."""
-    return _from_attributes({name: Attribute(**value) for name, value in wire.items()})
-
-
-def _from_attributes(attributes: dict[str, Attribute]) -> Item:
-    return {name: _from_attribute(attribute) for name, attribute in attributes.items()}
-
-
-def _from_attribute(attribute: Attribute) -> Value:
-    if attribute.B is not None:
-        return attribute.B
-    if attribute.S is not None:
-        return attribute.S
-    if attribute.N is not None:
-        return int(attribute.N)
-    if attribute.BOOL is not None:
-        return attribute.BOOL
-    return frozenset(attribute.SS or ())
 
 
 def text(item: Item, name: str) -> str:

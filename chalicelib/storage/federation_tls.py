@@ -1,4 +1,4 @@
-"""Who this GP is to other GPs: the certificate of the secret `federation-tls`, and whom it trusts.
+"""Who this stage is to its peers: the certificate of the secret `federation-tls`, and whom it trusts.
 
 The secret is JSON: `certificate` and `private_key` (PEM), and `authorities` (PEM), which sign the peers' server
 certificates. The operator fills it; it is read again each hour, so a renewed certificate comes into use alone.

@@ -19,10 +19,12 @@ from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords, Versioned
 from chalicelib.services.provider.writes import ReplaceRecords
-from chalicelib.storage.dynamodb import SCHEMA, Item, Put, to_wire
+from chalicelib.storage.dynamodb import SCHEMA, Item, Put
+from chalicelib.storage.notation import to_wire
 from chalicelib.storage.peer_heads import AwsPeerHeads
 from chalicelib.storage.records import SII
 from chalicelib.storage.signed_call import SignedCall
+from chalicelib.wiring import provider
 from infra.bench._numbers import mapped
 
 BATCH = 25  # BatchWriteItem takes no more.
@@ -62,7 +64,7 @@ def _row(number: int) -> Item:
         registered_at=now,
     )
     change = mappings.confirm(Records(), mapping, now, alone=True)
-    put = wiring.record_rows().replace(ReplaceRecords(sii, StoredRecords(Records(), None), change, now))[0]
+    put = provider.record_rows().replace(ReplaceRecords(sii, StoredRecords(Records(), None), change, now))[0]
     if not isinstance(put, Put) or put.table != SII:
         raise TypeError("the first operation of new records is the row of their identifier")
     return {**put.item, "schema": SCHEMA}
@@ -74,12 +76,12 @@ def stock_peers() -> None:
     They are confirmed a day ahead, because there is nobody who could confirm them meanwhile.
     """
     peers = [Peer(gp=gp, name=gp, origins=[NOBODY], thumbprints=[gp.ljust(43, "_")], keys=PeerKeys()) for gp in PEERS]
-    wiring.trust_lists().replace(TrustList(version=1, peers=peers))
+    provider.trust_lists().replace(TrustList(version=1, peers=peers))
     parameters = Parameters(SMALLEST_N)
     heads = Heads()
     now = time.time_ns() // 1_000_000
     for gp in PEERS:
-        base = wiring.filter_objects().put(f"peers/{gp}/1/raw", bytes(parameters.raw_size))
+        base = provider.filter_objects().put(f"peers/{gp}/1/raw", bytes(parameters.raw_size))
         heads = heads.with_(PeerHead(gp, 1, 0, now, parameters, base, (), 0, 0, checked_at=now + DAY))
     AwsPeerHeads(wiring.database()).replace(Versioned(Heads(), None), heads)
 

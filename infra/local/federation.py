@@ -125,7 +125,9 @@ class _Setup:
 
     def create_data_stack(self, gp: str) -> None:
         """Create what is stateful, and the sender that SES asks to be verified."""
-        self.emulator.create_stack(REGIONS[gp], f"glados-gp-{gp}-data", DATA_STACK, {"Stage": f"gp-{gp}"})
+        self.emulator.create_stack(
+            REGIONS[gp], f"glados-gp-{gp}-data", DATA_STACK, {"Stage": f"gp-{gp}", "Role": "provider"}
+        )
         ses = self.emulator.client("sesv2", REGIONS[gp])
         ses.create_email_identity(EmailIdentity=_sender(gp))
         ses.close()

@@ -27,6 +27,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
+from chalicelib.config import Role
 from chalicelib.storage import clients
 from chalicelib.storage.accounts import AccountRows, AwsAccounts
 from chalicelib.storage.alarms import AwsAlarms
@@ -153,10 +154,15 @@ def container(stage: str, clock: SettableClock) -> AwsPorts:
 
 def ports(clock: SettableClock | None = None) -> AwsPorts:
     """Return all adapters on a new stage of the emulator; skip the test where there is no emulator."""
+    return container(new_stage("provider"), clock or SettableClock())
+
+
+def new_stage(role: Role) -> str:
+    """Create a stage of its own on the emulator and return its name; skip the test where there is no emulator."""
     emulator()
     stage = f"t{uuid.uuid4().hex[:12]}"
-    create_stack(stage)
-    return container(stage, clock or SettableClock())
+    create_stack(stage, role)
+    return stage
 
 
 class ReplyLost(ConnectionError):
@@ -182,11 +188,14 @@ def lose_next_reply() -> None:
         events.register("before-send", lose)
 
 
-def create_stack(stage: str) -> None:
+def create_stack(stage: str, role: Role = "provider") -> None:
     """Create the data stack of a stage, from the template that production uses."""
     cloudformation = clients.client("cloudformation")
     name = f"glados-{stage}-data"
-    parameters = [{"ParameterKey": "Stage", "ParameterValue": stage}]
+    parameters = [
+        {"ParameterKey": "Stage", "ParameterValue": stage},
+        {"ParameterKey": "Role", "ParameterValue": role},
+    ]
     cloudformation.create_stack(StackName=name, TemplateBody=STACK.read_text(), Parameters=parameters)
     until = time.monotonic() + READY_SECONDS
     while True:

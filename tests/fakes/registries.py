@@ -83,6 +83,7 @@ class MemoryAccounts(Fake):
             for thumbprint in row.value.thumbprints
         }
         taken |= {thumbprint for peer in self.tables.trust_list.peers for thumbprint in peer.thumbprints}
+        taken |= {thumbprint for ds in self.tables.ds_peers.values() for thumbprint in ds.thumbprints}
         if taken & set(account.thumbprints):
             raise AlreadyExists("the certificate belongs to somebody else")
 

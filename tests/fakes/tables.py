@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Records
 from chalicelib.protocol.glados.trust import TrustList
+from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.provider.state import (
     Account,
     Count,
@@ -49,7 +50,7 @@ class Token:
 
 @dataclasses.dataclass
 class Tables:
-    """Everything that one GP has stored."""
+    """Everything that one GP has stored, and of a DS who its peers are."""
 
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
     records: dict[Sii, Row[Records]] = dataclasses.field(default_factory=dict)
@@ -66,6 +67,7 @@ class Tables:
     accounts: dict[ProviderId, Row[Account]] = dataclasses.field(default_factory=dict)
     users: Counter[str] = dataclasses.field(default_factory=Counter)
     trust_list: TrustList = dataclasses.field(default_factory=lambda: TrustList(version=0, peers=[]))
+    ds_peers: dict[str, DsPeer] = dataclasses.field(default_factory=dict)
     heads: Row[Heads] = dataclasses.field(default_factory=lambda: Row(Heads()))
     objects: dict[str, bytes] = dataclasses.field(default_factory=dict)
 

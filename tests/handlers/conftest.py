@@ -16,6 +16,7 @@ from moto.sns.models import sns_backends
 from chalicelib import wiring
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.storage import clients, queues
+from chalicelib.wiring import provider
 from infra import operator
 from infra.local.authority import Authority, Identity
 from tests.contracts.aws import create_stack
@@ -59,7 +60,7 @@ def stage(clock: SettableClock) -> Iterator[None]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setattr(wiring, "clock", lambda: clock)
-        forget(wiring, clients, queues)
+        forget(wiring, provider, clients, queues)
         with mock_aws():
             with warnings.catch_warnings():
                 # The bucket's policy and the certificate for calling peers: no test here needs them.
@@ -67,7 +68,7 @@ def stage(clock: SettableClock) -> Iterator[None]:
                 create_stack(STAGE)
             clients.client("sesv2").create_email_identity(EmailIdentity=ENVIRONMENT["GLADOS_EMAIL_FROM"])
             yield
-        forget(wiring, clients, queues)
+        forget(wiring, provider, clients, queues)
 
 
 @pytest.fixture(scope="package")
@@ -138,7 +139,7 @@ def peer(edge: Edge, authority: Authority) -> Identity:
         keys=PeerKeys(),
         direction="inbound",
     )
-    wiring.trust_lists().replace(TrustList(version=1, peers=[listed]))
+    provider.trust_lists().replace(TrustList(version=1, peers=[listed]))
     return identity
 
 

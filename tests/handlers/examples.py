@@ -2,12 +2,13 @@
 
 import re
 
-from chalicelib.handlers import client_doors, federation_doors, token_api, well_known
-from chalicelib.handlers.routing import ROUTES, Route
+from chalicelib.handlers import client_doors, federation_doors, provider_description, token_api, well_known
+from chalicelib.handlers.calls import Route
 from chalicelib.protocol.glados import client_api, federation_api
 from chalicelib.protocol.glados.client_api import Body
 
-DOORS = (well_known.door, token_api.door, client_doors.door, federation_doors.door)  # Importing them fills ROUTES.
+DOORS = (well_known.door, provider_description.door, token_api.door, client_doors.door, federation_doors.door)
+ROUTES = [route for door in DOORS for route in door.routes]
 
 NUMBER = "tel:+4915123456789"
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from chalicelib.handlers.routing import ROUTES, Route
+from chalicelib.handlers.calls import Route
 from infra.local.authority import Identity
 from tests.fakes.clock import SettableClock
 from tests.handlers.conftest import Enrol, operate
 from tests.handlers.edge import Answer, Ap, Edge
-from tests.handlers.examples import BODIES, GUARDED, OF_APS, OF_PEERS, PUBLIC, name_of, path_of
+from tests.handlers.examples import BODIES, GUARDED, OF_APS, OF_PEERS, PUBLIC, ROUTES, name_of, path_of
 
 TOKEN_LIFE = 900_000
 CONTRACT = """

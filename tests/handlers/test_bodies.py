@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.handlers.routing import MOST_BODY, Route
+from chalicelib.handlers.calls import Route
+from chalicelib.handlers.serving import MOST_BODY
 from chalicelib.protocol.glados import client_api
 from infra.local.authority import Identity
 from tests.handlers.edge import Answer, Ap, Edge

@@ -7,8 +7,8 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
-from chalicelib import wiring
 from chalicelib.storage import clients
+from chalicelib.wiring import provider
 from tests.handlers.conftest import REGION, STAGE
 from tests.handlers.edge import Edge
 
@@ -33,7 +33,7 @@ class Work:
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     work = Work()
     for name in ("delivery", "sequencer", "publication", "following", "rebuild"):
-        monkeypatch.setattr(wiring, name, lambda: work)
+        monkeypatch.setattr(provider, name, lambda: work)
     return work
 
 

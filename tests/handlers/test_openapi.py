@@ -7,8 +7,8 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chalicelib.handlers import problems
-from chalicelib.handlers.routing import ROUTES
 from tests.handlers.edge import Edge
+from tests.handlers.examples import ROUTES
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib import errors, wiring
-from chalicelib.handlers.routing import IN_FLIGHT, ROUTES
+from chalicelib import errors
+from chalicelib.handlers.serving import IN_FLIGHT
+from chalicelib.wiring import provider
 from tests.fakes.clock import SettableClock
 from tests.handlers.conftest import code_in, texts
 from tests.handlers.edge import Answer, Ap
+from tests.handlers.examples import ROUTES
 
 DAY = 86_400_000
 SEND_DELAY = 30_000
@@ -27,14 +29,14 @@ def wrong(number: str) -> dict[str, str]:
 
 def failing_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let the next verification that is opened fail."""
-    service = wiring.verifications()
+    service = provider.verifications()
 
     class Failing:
         def open(self, *_: Any) -> Any:
-            monkeypatch.setattr(wiring, "verifications", lambda: service)
+            monkeypatch.setattr(provider, "verifications", lambda: service)
             raise error
 
-    monkeypatch.setattr(wiring, "verifications", Failing)
+    monkeypatch.setattr(provider, "verifications", Failing)
 
 
 def test_every_post_that_writes_for_a_provider_takes_a_key() -> None:
@@ -68,14 +70,14 @@ def test_a_refusal_is_kept_too_and_names_the_request_that_it_answers(alpha: Ap) 
 def test_a_repeat_that_comes_while_the_first_is_worked_on_is_told_to_wait(
     alpha: Ap, number: str, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
-    service, meanwhile = wiring.verifications(), []
+    service, meanwhile = provider.verifications(), []
 
     class Slow:
         def open(self, *asked: Any) -> Any:
             meanwhile.append(alpha.call("POST", PATH, body(number), key="slow"))
             return service.open(*asked)
 
-    monkeypatch.setattr(wiring, "verifications", Slow)
+    monkeypatch.setattr(provider, "verifications", Slow)
     assert alpha.call("POST", PATH, body(number), key="slow").status == 201
     meanwhile[0].problem(409, "request-in-flight")
     assert 1 <= int(meanwhile[0].headers["retry-after"]) <= IN_FLIGHT / 1000

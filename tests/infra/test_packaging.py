@@ -1,6 +1,7 @@
-"""What `chalice package` makes of each provider stage: a whole template, and a zip that works by itself."""
+"""What `chalice package` makes of each stage: a whole template, and a zip that works by itself."""
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,17 +12,21 @@ import pytest
 
 from infra.package import REPOSITORY, NotPackaged, package, stages
 
-STAGES = [name for name in stages() if name.startswith("gp-")]
-QUEUES = {"Deliver": "outbox", "Sequence": "sequence", "Follow": "follow", "Scan": "scan"}
-SCHEDULES = ("Sweep", "Publish", "FollowAll", "Rebuild")
+STAGES = stages()
+QUEUES: dict[str, dict[str, str]] = {
+    "provider": {"Deliver": "outbox", "Sequence": "sequence", "Follow": "follow", "Scan": "scan"},
+    "delivery": {},
+}
+SCHEDULES: dict[str, tuple[str, ...]] = {"provider": ("Sweep", "Publish", "FollowAll", "Rebuild"), "delivery": ()}
+PUBLIC = {"provider": "/.well-known/glados", "delivery": "/openapi.json"}
 
 # In the function's own interpreter: answers one request, and finds every handler that the template names.
 LAMBDA = """
 import importlib, json, sys
 sys.path.insert(0, sys.argv[1])
-handlers = sys.argv[2:]
+path, *handlers = sys.argv[2:]
 import app
-event = {"requestContext": {"httpMethod": "GET", "resourcePath": "/.well-known/glados", "identity": {},
+event = {"requestContext": {"httpMethod": "GET", "resourcePath": path, "identity": {},
          "requestId": "1"}, "headers": {}, "pathParameters": None, "multiValueQueryStringParameters": None,
          "stageVariables": None, "body": None, "isBase64Encoded": False}
 answer = app.app(event, None)
@@ -78,19 +83,48 @@ def settings(stage: str) -> dict[str, Any]:
     return {**config, **config["stages"][stage]}
 
 
-def test_there_is_a_stage_for_each_provider() -> None:
-    assert STAGES == ["gp-eu", "gp-us"]
+def role(stage: str) -> str:
+    said: str = settings(stage)["environment_variables"]["GLADOS_ROLE"]
+    return said
+
+
+def test_there_is_a_stage_for_each_provider_and_each_delivery_service() -> None:
+    assert {stage: role(stage) for stage in STAGES} == {
+        "gp-eu": "provider", "gp-us": "provider", "ds-eu": "delivery", "ds-us": "delivery",
+    }  # fmt: skip
+
+
+def test_each_roles_policy_allows_its_own_tables_queues_and_bucket_and_no_others(stage: str) -> None:
+    """Beside them come the dead-letter queues, which functions leave alone, and pynamodb's scan."""
+    resources = json.loads((REPOSITORY / "infra" / "data-stack.json").read_text())["Resources"].values()
+    condition = {"provider": "IsProvider", "delivery": "IsDelivery"}[role(stage)]
+    named = {"AWS::DynamoDB::Table": "TableName", "AWS::SQS::Queue": "QueueName", "AWS::S3::Bucket": "BucketName"}
+    needed = {
+        resource["Properties"][named[resource["Type"]]]["Fn::Sub"].removeprefix("glados-${Stage}-")
+        for resource in resources
+        if resource["Type"] in named and resource.get("Condition") in (None, condition)
+    }
+    policy = json.loads((REPOSITORY / ".chalice" / settings(stage)["iam_policy_file"]).read_text())
+    stated = [one["Resource"] for one in policy["Statement"] if "Resource" in one]
+    arns = [arn for one in stated for arn in (one if isinstance(one, list) else [one])]
+    kind = stage.partition("-")[0]
+    allowed = {
+        found[1]
+        for arn in arns
+        if (found := re.fullmatch(rf"arn:aws:(?:dynamodb|sqs|s3):.*glados-{kind}-\*-([a-z-]+)(?:/\*|/index/due)?", arn))
+    }
+    assert allowed == {name for name in needed if not name.endswith("-dead")}
 
 
 def test_the_template_has_the_api_and_every_queue_handler_and_schedule(
     stage: str, functions: dict[str, dict[str, Any]]
 ) -> None:
-    assert set(functions) == {"APIHandler", *QUEUES, *SCHEDULES}
-    for name, queue in QUEUES.items():
+    assert set(functions) == {"APIHandler", *QUEUES[role(stage)], *SCHEDULES[role(stage)]}
+    for name, queue in QUEUES[role(stage)].items():
         (event,) = functions[name]["Events"].values()
         assert event["Type"] == "SQS"
         assert event["Properties"]["Queue"]["Fn::Sub"].endswith(f":glados-{stage}-{queue}")
-    for name in SCHEDULES:
+    for name in SCHEDULES[role(stage)]:
         (event,) = functions[name]["Events"].values()
         assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(1 minute)")
 
@@ -104,7 +138,7 @@ def test_every_queue_that_is_listened_to_is_in_the_data_stack_and_waits_out_its_
         for resource in resources
         if resource["Type"] == "AWS::SQS::Queue"
     }
-    for name, queue in QUEUES.items():
+    for name, queue in QUEUES[role(stage)].items():
         stored = queues[f"glados-${{Stage}}-{queue}"]
         assert stored["VisibilityTimeout"] >= functions[name]["Timeout"], "Lambda refuses a shorter one"
         assert stored["RedrivePolicy"]
@@ -115,7 +149,7 @@ def test_every_function_gets_the_stages_settings_and_its_own_bounds(
 ) -> None:
     said = settings(stage)
     own = {"".join(part.title() for part in name.split("_")): one for name, one in said["lambda_functions"].items()}
-    assert set(own) == {*QUEUES, *SCHEDULES}
+    assert set(own) >= {*QUEUES[role(stage)], *SCHEDULES[role(stage)]}
     for name, properties in functions.items():
         assert properties["Environment"]["Variables"] == said["environment_variables"]
         assert properties["Timeout"] == own.get(name, {}).get("lambda_timeout", said["lambda_timeout"])
@@ -131,7 +165,17 @@ def test_the_zip_answers_in_a_clean_interpreter(
 ) -> None:
     handlers = [properties["Handler"] for properties in functions.values()]
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", LAMBDA, str(packages / stage / "unpacked"), *handlers],
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-B",
+            "-c",
+            LAMBDA,
+            str(packages / stage / "unpacked"),
+            PUBLIC[role(stage)],
+            *handlers,
+        ],
         env={**settings(stage)["environment_variables"], "AWS_REGION": "eu-central-1"},
         cwd=packages,
         capture_output=True,

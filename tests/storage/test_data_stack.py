@@ -1,14 +1,18 @@
 """The template of everything stateful says what we rely on."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contracts.aws import STACK
+from chalicelib.config import Role
+from chalicelib.storage import clients
+from tests.contracts.aws import STACK, new_stage
 
 RESOURCES: dict[str, dict[str, Any]] = json.loads(STACK.read_text())["Resources"]
 
@@ -41,6 +45,60 @@ def test_every_queue_gives_up_into_one_that_is_watched() -> None:
     queues = [queue["Properties"] for queue in of_type("AWS::SQS::Queue")]
     redriven = [queue for queue in queues if "RedrivePolicy" in queue]
     assert sorted(queue["QueueName"]["Fn::Sub"] for queue in redriven) == [
-        f"glados-${{Stage}}-{name}" for name in ("follow", "outbox", "scan", "sequence")
+        f"glados-${{Stage}}-{name}" for name in ("fanout", "follow", "outbox", "scan", "sequence")
     ]
     assert len(queues) == 2 * len(redriven)
+
+
+def test_nothing_refers_to_what_its_own_role_does_not_have() -> None:
+    for name, resource in RESOURCES.items():
+        for other in referred_to(resource) & set(RESOURCES):
+            assert RESOURCES[other].get("Condition") in (None, resource.get("Condition")), (name, other)
+
+
+def referred_to(part: Any) -> set[str]:
+    """Return the logical ids that a part of the template names."""
+    if isinstance(part, list):
+        return {name for one in part for name in referred_to(one)}
+    if not isinstance(part, dict):
+        return set()
+    named = {part["Ref"]} if "Ref" in part else set()
+    named |= {part["Fn::GetAtt"][0]} if "Fn::GetAtt" in part else set()
+    named |= set(re.findall(r"\$\{(\w+)", part["Fn::Sub"])) if "Fn::Sub" in part else set()
+    return named | {name for one in part.values() for name in referred_to(one)}
+
+
+SHARED = {"aps", "bucket", "idem", "keys", "outbox"}
+OWN: dict[Role, set[str]] = {
+    "provider": {
+        "sii", "users", "log", "filter", "jobs", "verify", "limit", "events", "peers", "subs",
+    },
+    "delivery": {"groups", "members", "ds-users", "directory", "ds-peers", "queues", "streams", "bodies"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("role", "queues", "bucket"),
+    [("provider", {"outbox", "sequence", "follow", "scan"}, "filters"), ("delivery", {"fanout"}, "objects")],
+)
+def test_a_stage_has_what_its_role_needs_and_nothing_else(role: Role, queues: set[str], bucket: str) -> None:
+    stage = new_stage(role)
+    prefix = f"glados-{stage}-"
+
+    def own(names: Iterable[str]) -> set[str]:
+        return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+
+    tables = clients.client("dynamodb").get_paginator("list_tables").paginate()
+    assert own(name for page in tables for name in page["TableNames"]) == SHARED | OWN[role]
+    urls = clients.client("sqs").list_queues(QueueNamePrefix=prefix)["QueueUrls"]
+    assert own(url.rpartition("/")[2] for url in urls) == queues | {f"{name}-dead" for name in queues}
+    assert own(one["Name"] for one in clients.client("s3", 3).list_buckets()["Buckets"]) == {bucket}
+    secrets = clients.client("secretsmanager", 3).list_secrets()["SecretList"]
+    assert own(one["Name"] for one in secrets) == {"federation-tls"}
+
+
+def test_what_passes_through_the_object_bucket_goes_and_what_groups_refer_to_stays() -> None:
+    rules = RESOURCES["ObjectBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule} == {
+        "bodies/": 38, "uploads/": 2,
+    }  # fmt: skip

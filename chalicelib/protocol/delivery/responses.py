@@ -66,6 +66,14 @@ class Ok:
         return b""
 
 
+def read_check_id(reader: Reader) -> str:
+    """Read the id of a check, which may be empty."""
+    check_id = reader.opaque()
+    if not check_id.isascii():
+        raise DecodeError("a check's id is not ASCII")
+    return check_id.decode("ascii")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class DSError:
     """It is refused. Beside the code stand the facts that help: a check's id, the epoch, what must be committed.
@@ -85,10 +93,7 @@ class DSError:
         code = _ERROR_CODES.get(reader.uint16())
         if code is None:
             raise DecodeError("a DSErrorCode has an unknown value")
-        check_id = reader.opaque()
-        if not check_id.isascii():
-            raise DecodeError("a check's id is not ASCII")
-        return cls(code, check_id.decode("ascii"), reader.uint64(), reader.uint32(), read_proposals(reader))
+        return cls(code, read_check_id(reader), reader.uint64(), reader.uint32(), read_proposals(reader))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
@@ -111,18 +116,19 @@ class CreateGroupResponse(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreateGroupRefused:
-    """A group is not created."""
+    """The group is not created: -02's word for why, and beside it the id of the check that failed."""
 
     reason: CreateGroupResponse
+    check_id: str = ""
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
-        return cls(enumeration(CreateGroupResponse)(reader))
+        return cls(enumeration(CreateGroupResponse)(reader), read_check_id(reader))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return uint8(self.reason)
+        return uint8(self.reason) + text(self.check_id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

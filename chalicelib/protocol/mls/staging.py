@@ -56,6 +56,7 @@ class Applied:
     added: tuple[tuple[int, Add], ...]
     removed: tuple[int, ...]
     reinit: ReInit | None
+    path: bool
 
 
 def apply_commit(commit: Commit, proposals: ProposalList, draft: Draft, rules: GroupRules, now: int) -> Applied:
@@ -82,6 +83,7 @@ def apply_commit(commit: Commit, proposals: ProposalList, draft: Draft, rules: G
         changed.added,
         tuple(proposals.removed()),
         next(iter(proposals.of(ReInit)), None),
+        commit.path is not None,
     )
 
 

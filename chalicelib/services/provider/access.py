@@ -16,13 +16,11 @@ from chalicelib.errors import (
     InsufficientScope,
     InvalidToken,
     TokenRefused,
-    UnknownCertificate,
 )
 from chalicelib.protocol.glados.signed import read_jwk, sign, verify
-from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.identities import ulid
-from chalicelib.services.provider.ports import Accounts, Keyring, TrustLists
+from chalicelib.services.provider.ports import Accounts, Keyring
 from chalicelib.services.provider.state import SCOPES, Account, ProviderId
 
 TOKEN_SECONDS = 900
@@ -50,14 +48,11 @@ class Presented:
 
 
 class Access:
-    """Grants tokens to application providers and recognises them and the peers."""
+    """Grants tokens to application providers and recognises them."""
 
-    def __init__(
-        self, accounts: Accounts, keyring: Keyring, trust_lists: TrustLists, clock: Clock, entropy: Entropy, issuer: str
-    ) -> None:
+    def __init__(self, accounts: Accounts, keyring: Keyring, clock: Clock, entropy: Entropy, issuer: str) -> None:
         self.accounts = accounts
         self.keyring = keyring
-        self.trust_lists = trust_lists
         self.clock = clock
         self.entropy = entropy
         self.issuer = issuer
@@ -139,12 +134,3 @@ class Access:
         """Return the account that calls a route with `scope`, or raise why it may not."""
         presented = self.present(token, thumbprint)
         return self.admit(presented, self.accounts.recent(presented.provider_id), scope)
-
-    def peer(self, thumbprint: str | None) -> Peer:
-        """Return the peer GP that a client certificate belongs to."""
-        if thumbprint is None:
-            raise ClientCertificateRequired("this route is served to client certificates only")
-        for peer in self.trust_lists.load().peers:
-            if thumbprint in peer.thumbprints:
-                return peer
-        raise UnknownCertificate("the client certificate belongs to no peer of this provider")

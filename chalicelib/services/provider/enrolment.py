@@ -5,14 +5,12 @@ import re
 
 from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.protocol.glados.federation_api import encode_base64url
+from chalicelib.protocol.glados.identifiers import is_domain
 from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.ports import Accounts, Keyring
-from chalicelib.services.provider.state import SCOPES, Account, ProviderId, Versioned
+from chalicelib.services.provider.state import SCOPES_OF, Account, ProviderId, Versioned
 
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
-_DOMAIN = re.compile(
-    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
-)
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _REGION = re.compile(r"[A-Z]{2}|001|\*", re.ASCII)
 SECRET_BYTES = 32
@@ -26,6 +24,7 @@ class Enrolment:
     keyring: Keyring
     clock: Clock
     entropy: Entropy
+    offered: tuple[str, ...] = SCOPES_OF["provider"]
 
     def enrol(
         self,
@@ -35,7 +34,7 @@ class Enrolment:
         *,
         review: str,
         certificates: tuple[tuple[str, int], ...],
-        scopes: tuple[str, ...] = ("query", "register", "webhooks", "reports", "account"),
+        scopes: tuple[str, ...] | None = None,
         sms_regions: tuple[str, ...] = (),
         trusted_bulk: bool = False,
         test_numbers: bool = False,
@@ -45,18 +44,21 @@ class Enrolment:
         """Add an account and return it with its client secret, which is shown this once and kept as a digest.
 
         `certificates` are thumbprints (RFC 8705) with the moments they expire; `review` says where the evidence
-        of the manual review is kept. Raises `AlreadyExists` for a provider or certificate that is taken.
+        of the manual review is kept. Without `scopes` the account gets all that the stage offers, `bulk` aside.
+        Raises `AlreadyExists` for a provider or certificate that is taken.
         """
         if not _PROVIDER_ID.fullmatch(provider_id):
             raise InvalidValue("a provider id has 1 to 32 lower-case letters, digits and hyphens", "provider_id")
-        if not _DOMAIN.fullmatch(domain):
+        if not is_domain(domain):
             raise InvalidValue("a provider's domain is a lower-case DNS name", "domain")
         if not 1 <= len(name) <= 80 or not name.isprintable() or re.search(r"\d{6}", name):
             raise InvalidValue("a name has 1 to 80 printable characters and no run of six digits", "name")
         if not review.strip():
             raise InvalidValue("the evidence of the manual review is missing", "review")
-        if not scopes or not set(scopes) <= set(SCOPES):
-            raise InvalidValue(f"scopes are some of: {' '.join(SCOPES)}", "scopes")
+        if scopes is None:
+            scopes = tuple(scope for scope in self.offered if scope != "bulk")
+        if not scopes or not set(scopes) <= set(self.offered):
+            raise InvalidValue(f"scopes are some of: {' '.join(self.offered)}", "scopes")
         if not certificates or not all(_THUMBPRINT.fullmatch(thumbprint) for thumbprint, _ in certificates):
             raise InvalidValue("at least one certificate is needed, as base64url of its SHA-256", "certificates")
         if not all(_REGION.fullmatch(region) for region in sms_regions):
@@ -72,7 +74,7 @@ class Enrolment:
             status="active",
             thumbprints=tuple(thumbprint for thumbprint, _ in certificates),
             certificate_expiry=certificates,
-            scopes=tuple(scope for scope in SCOPES if scope in scopes or (scope == "bulk" and trusted_bulk)),
+            scopes=tuple(scope for scope in self.offered if scope in scopes or (scope == "bulk" and trusted_bulk)),
             review=review,
             created_at=self.clock(),
             trusted_bulk=trusted_bulk,

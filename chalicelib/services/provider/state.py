@@ -19,7 +19,11 @@ VerificationId = NewType("VerificationId", str)
 EventId = NewType("EventId", str)
 OutboxId = NewType("OutboxId", str)
 
-SCOPES = ("query", "register", "bulk", "webhooks", "reports", "account")
+SCOPES_OF = {  # What a token can be good for, by the role of the stage.
+    "provider": ("query", "register", "bulk", "webhooks", "reports", "account"),
+    "delivery": ("delivery",),
+}
+SCOPES = tuple(scope for scopes in SCOPES_OF.values() for scope in scopes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

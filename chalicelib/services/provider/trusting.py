@@ -1,10 +1,13 @@
-"""Taking in a new trust list (draft §6): only the authority's signature and a higher version make it ours."""
+"""Whom we federate with (draft §6): the peers on the trust list, and how a new list is taken in.
+
+Only the authority's signature and a higher version make a list ours.
+"""
 
 import dataclasses
 
-from chalicelib.errors import Conflict
+from chalicelib.errors import ClientCertificateRequired, Conflict, UnknownCertificate
 from chalicelib.protocol.glados.signed import read_jwk
-from chalicelib.protocol.glados.trust import TrustList, read_trust_list
+from chalicelib.protocol.glados.trust import Peer, TrustList, read_trust_list
 from chalicelib.services.ports import Clock, Lost
 from chalicelib.services.provider.ports import TrustLists
 
@@ -27,3 +30,13 @@ class Admission:
         except Lost as error:
             raise Conflict("the stored trust list has this version or a higher one") from error
         return listed
+
+
+def calling(trust_lists: TrustLists, thumbprint: str | None) -> Peer:
+    """Return the peer GP that a client certificate belongs to, or raise why there is none."""
+    if thumbprint is None:
+        raise ClientCertificateRequired("this route is served to client certificates only")
+    for peer in trust_lists.load().peers:
+        if thumbprint in peer.thumbprints:
+            return peer
+    raise UnknownCertificate("the client certificate belongs to no peer of this provider")

@@ -187,7 +187,7 @@ def presented(account: Account) -> Presented:
 def provider(world: World) -> Gp:
     """Build every service of one GP."""
     w, gp = world, world.gp
-    access = Access(w.accounts, w.keyring, w.trust_lists, w.clock, w.entropy, f"https://{gp}.example")
+    access = Access(w.accounts, w.keyring, w.clock, w.entropy, f"https://{gp}.example")
     consultation = Consultation(w.peer_client, w.peer_filters, w.trust_lists, w.keyring, w.alarms)
     verifications = Verifications(w.store, w.keyring, w.messenger, SendLimits(w.buckets), w.clock, w.entropy)
     sender = ClaimSender(w.store, w.hints, w.peer_client, w.trust_lists, w.keyring, w.alarms, w.clock, gp)

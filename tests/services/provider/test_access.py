@@ -13,6 +13,7 @@ from chalicelib.errors import (
 from chalicelib.protocol.glados.signed import sign
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.provider.state import Account
+from chalicelib.services.provider.trusting import calling
 from tests.services.provider.providers import Gp, federation, thumbprint
 
 MINE, OTHER = thumbprint("alpha"), thumbprint("somebody")
@@ -112,7 +113,7 @@ def test_what_another_key_or_purpose_signed_is_no_token(gp: Gp, token: str) -> N
 
 def test_a_peer_is_known_by_its_certificate_alone() -> None:
     eu, _ = federation("eu", "us")
-    assert eu.access.peer(thumbprint("gp us")).gp == "us"
+    assert calling(eu.world.trust_lists, thumbprint("gp us")).gp == "us"
     for unknown, refusal in ((MINE, UnknownCertificate), (None, ClientCertificateRequired)):
         with pytest.raises(refusal):
-            eu.access.peer(unknown)
+            calling(eu.world.trust_lists, unknown)

@@ -1,0 +1,57 @@
+"""Standalone proposals: judged, kept for this epoch's commit, and passed on (RFC 9420 §12.1; -02 §5)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from chalicelib.protocol.delivery.group_state import Change, GroupState, StoredProposal
+from chalicelib.protocol.delivery.refusals import InvalidRequest
+from chalicelib.protocol.mls.errors import InvalidFraming, TooLarge
+from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, Sender, SenderType
+from chalicelib.protocol.mls.proposals import Remove, SelfRemove
+from chalicelib.protocol.mls.public_group import StagedProposal
+from chalicelib.protocol.mls.stored_group import prefetch
+
+MOST_PENDING = 256
+
+
+def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int) -> Change:
+    """Return the state with all the proposals stored, or raise the first refusal; `now` is in milliseconds."""
+    # [mds-propose-1] There is something to store.
+    if not messages:
+        raise InvalidRequest("mds-propose-1", "the request holds no proposal")
+    group, stored = state.group, list(state.proposals)
+    for message in messages:
+        if not isinstance(message.body, PublicMessage):
+            raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
+        prefetch(group, message.body.content)
+        staged = group.stage(message, now // 1_000)
+        if not isinstance(staged, StagedProposal):
+            raise InvalidRequest("mds-propose-2", "the message is a commit")
+        queued = staged.queued
+        # [mds-propose-3] Proposals of this service are its own to make.
+        if queued.sender.sender_type == SenderType.EXTERNAL:
+            raise InvalidRequest("mds-propose-3", "a proposal of an external sender does not come from a client")
+        # [mds-propose-4] A sender has one proposal of a kind pending; the same one again is no second.
+        kinds = [(one.sender, type(one.proposal)) for key, one in group.proposals.items() if key != staged.reference]
+        if _limited(queued.sender) and (queued.sender, type(queued.proposal)) in kinds:
+            raise InvalidRequest("mds-propose-4", "the sender has a proposal of this kind pending")
+        if staged.reference in group.proposals:
+            continue
+        # [mds-propose-5] The store is bounded.
+        if len(stored) >= MOST_PENDING:
+            raise TooLarge("mds-propose-5", "the group has as many proposals pending as are kept")
+        group = group.merge(staged)
+        stored.append(StoredProposal(staged.reference, message.encode(), now))
+    return Change(dataclasses.replace(state, group=group, proposals=tuple(stored)), {})
+
+
+def _limited(sender: Sender) -> bool:
+    return sender.sender_type == SenderType.MEMBER
+
+
+def check_self_remove(message: MLSMessage, leaf_index: int) -> None:
+    """[mds-self-remove-1] Check that a proposal removes its own sender and nobody else (-03 §6.7)."""
+    proposal = message.body.content.content if isinstance(message.body, PublicMessage) else None
+    own = isinstance(proposal, SelfRemove) or (isinstance(proposal, Remove) and proposal.removed == leaf_index)
+    if not own:
+        raise InvalidRequest("mds-self-remove-1", "the proposal does not remove its sender")

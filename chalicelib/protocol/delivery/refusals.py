@@ -1,0 +1,56 @@
+"""Why a delivery service refuses what RFC 9420 alone would allow, each with the ledger's id of the check.
+
+`mds-N` are the checks of draft-robert-mimi-delivery-service-02 and of this service's contract on top of it, in the
+ledger tests/conformance/requirements.toml.
+"""
+
+from collections.abc import Sequence
+
+from chalicelib.errors import Conflict, NotFound, NotPermitted
+from chalicelib.protocol.mls.errors import InvalidHandshake
+
+
+class InvalidRequest(InvalidHandshake):
+    """The request is well formed, and its parts do not fit each other or its operation."""
+
+
+class UnknownGroup(NotFound):
+    """There is no such group here, or the sender is no member of it: the two are not told apart."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such group, or its sender is no member of it")
+
+
+class GroupExists(Conflict):
+    """The group id is in use, or was."""
+
+    def __init__(self) -> None:
+        super().__init__("the group id is empty, or in use already")
+
+
+class MustCover(Conflict):
+    """Removals are pending that the next commit has to contain; nothing else is taken before (-02 §6)."""
+
+    check = "mds-cover-1"
+
+    def __init__(self, current_epoch: int, required: Sequence[bytes]) -> None:
+        super().__init__("the group has removals pending that a commit must cover first")
+        self.current_epoch = current_epoch
+        self.required = tuple(required)
+
+    def facts(self) -> dict[str, object]:
+        """Return the id of the check."""
+        return {"check": self.check, "current_epoch": self.current_epoch}
+
+
+class Removed(NotPermitted):
+    """The client is to leave the group: its removal is pending, or it is quarantined."""
+
+    check = "mds-remove-1"
+
+    def __init__(self) -> None:
+        super().__init__("the client is being removed from the group")
+
+    def facts(self) -> dict[str, object]:
+        """Return the id of the check."""
+        return {"check": self.check}

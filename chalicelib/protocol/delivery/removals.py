@@ -1,0 +1,166 @@
+"""Clients that the delivery service wants out of a group (-02 §2.2): its Remove proposals, and what becomes of them.
+
+    wanted → proposed in this epoch → covered by a commit
+                                    → not covered for an hour: lapsed, the client quarantined
+    a new epoch without it → proposed again
+
+A pending removal is mandatory: the next commit contains it, and no application message is taken before. It is covered
+when its client no longer stands at its leaf; that the leaf is not blank says nothing, because an Add may fill it
+again. A client that removes itself is left to do so. Where the group does not list this service as an external
+sender there is nothing to propose, and the client is quarantined at once.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from chalicelib.protocol.delivery.group_state import (
+    Change,
+    GroupState,
+    Removal,
+    RemovalReason,
+    StoredProposal,
+    at_hand,
+    with_records,
+)
+from chalicelib.protocol.delivery.refusals import MustCover
+from chalicelib.protocol.mls.chunks import Ref
+from chalicelib.protocol.mls.draft import Draft
+from chalicelib.protocol.mls.extensions import ExternalSender
+from chalicelib.protocol.mls.external_proposals import propose_externally, sender_index
+from chalicelib.protocol.mls.proposals import Remove, SelfRemove
+from chalicelib.protocol.mls.public_group import StagedProposal
+
+GRACE = 10_000
+"""How long a SelfRemove is known before a commit has to contain it, in milliseconds."""
+
+LAPSE = 3_600_000
+"""How long a removal blocks its group, in milliseconds."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signer:
+    """This service as an external sender of one group."""
+
+    private_key: bytes = dataclasses.field(repr=False)
+    public: ExternalSender
+
+
+def check_covered(state: GroupState, draft: Draft, now: int) -> None:
+    """[mds-cover-1] Refuse a member's commit that leaves out what is mandatory, and say what that is."""
+    missing = [removal.reference for removal in state.pending() if stands(removal, draft)]
+    received = {stored.reference: stored.received_at for stored in state.proposals}
+    for reference, queued in state.group.proposals.items():
+        if isinstance(queued.proposal, SelfRemove) and received[reference] + GRACE <= now:
+            leaf_index = queued.sender.index or 0
+            if draft.leaf(leaf_index) == state.leaf(leaf_index):
+                missing.append(reference)
+    if missing:
+        raise MustCover(state.group.epoch, [one.message for one in state.proposals if one.reference in missing])
+
+
+def stands(removal: Removal, draft: Draft) -> bool:
+    """Say whether the client of a removal is still at its leaf."""
+    leaf = draft.leaf(removal.leaf_index)
+    return leaf is not None and draft.policy.client(leaf) == removal.client
+
+
+def want_removed(
+    state: GroupState, targets: Iterable[tuple[int, RemovalReason]], now: int, signer: Signer
+) -> tuple[Change, Sequence[bytes]] | None:
+    """Propose to remove the clients at some leaves; return the change and the proposals to deliver.
+
+    Leaves that are blank, or whose removal is pending already, are passed over; None if nothing is left to do.
+    """
+    wanted = []
+    for leaf_index, reason in targets:
+        leaf = state.leaf(leaf_index)
+        if leaf is not None and state.removal_of(state.group.policy.client(leaf)) is None:
+            wanted.append(Removal(leaf_index, state.group.policy.client(leaf), reason, now))
+    if not wanted:
+        return None
+    state = dataclasses.replace(state, removals=(*state.removals, *wanted))
+    state, messages, written = propose(state, now, signer)
+    return Change(state, written), messages
+
+
+def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Sequence[bytes], Mapping[Ref, bytes]]:
+    """Make this epoch's Remove proposals for every removal that has none; return them as MLSMessages.
+
+    What was written is to be stored beside the state's root.
+    """
+    index = sender_index(state.group.context, signer.public)
+    if index is None:
+        quarantined, written = quarantine(state, [removal for removal in state.removals if not removal.lapsed])
+        return quarantined, (), written
+    messages: list[bytes] = []
+    removals: list[Removal] = []
+    group, proposals = state.group, list(state.proposals)
+    leaving = {queued.sender.index for queued in group.proposals.values() if isinstance(queued.proposal, SelfRemove)}
+    for removal in state.removals:
+        if removal.reference or removal.leaf_index in leaving:
+            removals.append(removal)
+            continue
+        message = propose_externally(group.suite, signer.private_key, index, group.context, Remove(removal.leaf_index))
+        staged = group.stage(message, now // 1_000)
+        if not isinstance(staged, StagedProposal):
+            raise TypeError("a proposal was staged as something else")
+        group = group.merge(staged)
+        messages.append(message.encode())
+        proposals.append(StoredProposal(staged.reference, messages[-1], now))
+        removals.append(dataclasses.replace(removal, reference=staged.reference))
+    state = dataclasses.replace(state, group=group, proposals=tuple(proposals), removals=tuple(removals))
+    return state, messages, {}
+
+
+def renew(
+    state: GroupState, written: Mapping[Ref, bytes], now: int, signer: Signer
+) -> tuple[GroupState, Sequence[bytes], Mapping[Ref, bytes]]:
+    """Begin a new epoch: forget removals that are done, and propose the others again.
+
+    The external joiner's commit takes no Remove by reference (RFC 9420 §12.4.3.2), so it leaves all of them undone.
+    """
+    here = at_hand(state, written)
+    draft = Draft(here.group.tree)
+    left = tuple(dataclasses.replace(one, reference=b"") for one in state.removals if stands(one, draft))
+    if not left:
+        return dataclasses.replace(state, removals=()), (), {}
+    renewed, messages, more = propose(dataclasses.replace(here, removals=left), now, signer)
+    # What was at hand only for looking is taken out again: the tree's own objects are the commit's.
+    group = dataclasses.replace(renewed.group, tree=state.group.tree)
+    records = dataclasses.replace(renewed.records, attempt=state.records.attempt)
+    return dataclasses.replace(renewed, group=group, records=records), messages, more
+
+
+def overdue(state: GroupState, now: int) -> list[Removal]:
+    """Return the removals that nobody covered in time."""
+    return [removal for removal in state.pending() if removal.issued_at + LAPSE <= now]
+
+
+def lapse(state: GroupState, now: int) -> Change | None:
+    """Stop waiting for removals that are overdue and quarantine their clients; None if there is none."""
+    late = overdue(state, now)
+    if not late:
+        return None
+    state, written = quarantine(state, late)
+    return Change(state, written)
+
+
+def quarantine(state: GroupState, removals: Sequence[Removal]) -> tuple[GroupState, Mapping[Ref, bytes]]:
+    """Let removals lapse: their clients get nothing more and may do nothing more."""
+    changes = {}
+    for removal in removals:
+        record = state.records.get(removal.leaf_index)
+        if record is not None:
+            changes[removal.leaf_index] = dataclasses.replace(record, quarantined=True)
+    lapsed = tuple(dataclasses.replace(one, lapsed=one.lapsed or one in removals) for one in state.removals)
+    return with_records(dataclasses.replace(state, removals=lapsed), changes)
+
+
+def blocked_since(state: GroupState) -> int:
+    """Return when the oldest pending removal was first issued, or 0 if none is pending."""
+    return min((removal.issued_at for removal in state.pending()), default=0)
+
+
+def nobody_left(state: GroupState) -> bool:
+    """Say whether every member is quarantined: such a group is closed."""
+    return all(record.quarantined for _, record in state.records.all())

@@ -1,0 +1,51 @@
+"""One request on its way through the service, and the answer it gets."""
+
+import dataclasses
+
+from chalicelib.errors import NotAuthenticated
+from chalicelib.protocol.delivery.messages import DSMessage
+from chalicelib.protocol.delivery.responses import Answer as Body
+from chalicelib.protocol.delivery.responses import DSResponse, Ok
+from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.services.delivery.state import Answer
+
+FRESH = 5 * MINUTE
+"""How far the sender's clock may differ from ours."""
+
+ANSWER_LIFE = DAY
+
+
+class StaleRequest(NotAuthenticated):
+    """[mds-fresh-1] The request is too old, from the future, or for another delivery service."""
+
+    check = "mds-fresh-1"
+
+    def __init__(self) -> None:
+        super().__init__("the request is not of the present, or not for this delivery service")
+
+    def facts(self) -> dict[str, object]:
+        """Return the id of the check."""
+        return {"check": self.check}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it was decoded; `now` is in milliseconds."""
+
+    message: DSMessage
+    digest: bytes
+    now: int
+
+    def respond(self, body: Body) -> bytes:
+        """Return the DSResponse to this request."""
+        return DSResponse(self.digest, body).encode()
+
+    def done(self) -> Answer:
+        """Return the answer that something was done, to be kept for repeats."""
+        return Answer(self.digest, self.respond(Ok()), self.now + ANSWER_LIFE)
+
+    def check_fresh(self, domain: str) -> None:
+        """Refuse a request of another time or for another service, where its type says when and for whom it is."""
+        fresh = self.message.request.freshness
+        if fresh is not None and (fresh.ds_domain != domain or abs(fresh.time_ms - self.now) > FRESH):
+            raise StaleRequest

@@ -1,0 +1,208 @@
+"""Ending an epoch (-02 §§3–4): one use case for every operation whose request holds a commit.
+
+    head and answer → the epoch → the state → who asks → is it allowed → objects → one transaction → delivery
+
+Exactly one commit ends an epoch: the transaction moves the head from one version to the next. What else changes the
+state meanwhile makes this one judge again; another commit makes it too late.
+"""
+
+import dataclasses
+
+from chalicelib.errors import Unavailable
+from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.delivery.commits import AcceptedCommit, CommitRequest, judge_commit
+from chalicelib.protocol.delivery.group_state import GroupState
+from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
+from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
+from chalicelib.protocol.delivery.refusals import InvalidRequest, UnknownGroup
+from chalicelib.protocol.delivery.removals import blocked_since
+from chalicelib.protocol.mls.chunks import Ref, reference
+from chalicelib.protocol.mls.commit import Commit
+from chalicelib.protocol.mls.errors import GroupFrozen, InvalidFraming, StaleEpoch
+from chalicelib.protocol.mls.framing import FramedContent, PublicMessage, Sender, SenderType
+from chalicelib.protocol.mls.nodes import LeafNode
+from chalicelib.protocol.mls.proposals import Remove
+from chalicelib.protocol.timestamps import DAY
+from chalicelib.protocol.tls import vector
+from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.joining import Joiner, Joiners
+from chalicelib.services.delivery.ports import Groups
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
+from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, Kind, LogRow, PastEpoch
+from chalicelib.services.delivery.vault import Vault
+
+RESTAGES = 5
+"""How often a commit is judged again because something else changed the state within its epoch."""
+
+JOINABLE = 90 * DAY
+"""How long a Welcome can be joined by, where its KeyPackages do not end earlier."""
+
+Update = AddingUpdate | PlainUpdate | ResyncClient | JoinByExternalCommit
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Commits:
+    """Accepts the commit that ends an epoch."""
+
+    groups: Groups
+    vault: Vault
+    scribe: Scribe
+    senders: Senders
+    removals: Removals
+
+    def accept(self, asked: Asked, request: Update) -> bytes:
+        """Make a commit the group's next epoch, or raise and change nothing.
+
+        Raises `StaleEpoch` where another commit was faster, `MustCover` with the proposals that have to be in it,
+        and a refusal with the check's id for whatever members would refuse.
+        """
+        framed = _framed(request)
+        group_id = GroupId(framed.group_id)
+        for _ in range(RESTAGES):
+            head, known = self.groups.load(group_id, asked.digest)
+            if known is not None:
+                return known
+            head = live(head)
+            # [mls-12.4.2-1] Before anything else: the loser of a race hears why, also if its leaf is another's now.
+            if framed.epoch != head.epoch:
+                raise StaleEpoch(head.epoch)
+            head = live(self.removals.lapse_overdue(head, asked.now))
+            state = self.vault.open(head)
+            self._authenticate(asked, request, state, framed)
+            signer = self.vault.signer(group_id, state.group.suite.number)
+            accepted = judge_commit(state, _commit_request(asked, request), asked.now, signer)
+            if self._write(asked, head, framed, accepted):
+                return asked.done().response
+        raise Unavailable("the group changes too fast to judge a commit")
+
+    def _authenticate(self, asked: Asked, request: Update, state: GroupState, framed: FramedContent) -> None:
+        """Check that the request's sender is the commit's (contract §1)."""
+        message, sender = asked.message, framed.sender
+        by = message.sender_id.sender_type
+        match request:
+            case ResyncClient() | JoinByExternalCommit():
+                self._authenticate_joiner(asked, request, state, framed)
+            case _ if by == DSSenderType.USER_KEY_HASH:
+                # [mds-sender-2] A user may have its clients changed, by any of its clients in the group.
+                operations = {DSRequestType.ADD_CLIENTS, DSRequestType.REMOVE_CLIENTS}
+                user = self.senders.user(message)
+                leaf = state.leaf(sender.index or 0)
+                if message.request.request_type not in operations or leaf is None:
+                    raise WrongSender
+                if state.group.policy.user(leaf) != user.user:
+                    raise WrongSender
+            case _:
+                # [mds-sender-3] The leaf that signs the request is the leaf that commits.
+                if sender != Sender(SenderType.MEMBER, leaf_index(message)):
+                    raise WrongSender
+                member(state, message)
+
+    def _authenticate_joiner(
+        self, asked: Asked, request: ResyncClient | JoinByExternalCommit, state: GroupState, framed: FramedContent
+    ) -> None:
+        """[mds-sender-4] Check that the path's leaf has the signature key and credential of who asks."""
+        message, commit = asked.message, framed.content
+        if framed.sender.sender_type != SenderType.NEW_MEMBER_COMMIT or not isinstance(commit, Commit):
+            raise WrongSender
+        asking: LeafNode
+        if isinstance(request, ResyncClient) and message.sender_id.sender_type == DSSenderType.LEAF_INDEX:
+            index, asking = member(state, message)
+            removed = [item.proposal.removed for item in commit.proposals if isinstance(item.proposal, Remove)]
+            if removed != [index]:
+                raise WrongSender
+        else:
+            asking = self.senders.client(state.group.suite, message).leaf_node
+        if isinstance(request, ResyncClient) and request.sender != asking.signature_key:
+            raise WrongSender
+        joining = None if commit.path is None else commit.path.leaf_node
+        if joining is not None and (joining.signature_key, joining.credential) != (
+            asking.signature_key,
+            asking.credential,
+        ):
+            raise WrongSender
+
+    def _write(self, asked: Asked, head: Head, framed: FramedContent, accepted: AcceptedCommit) -> bool:
+        """Store, then make true; False where the state has moved."""
+        group_id, change, staged = head.group_id, accepted.change, accepted.staged
+        past, more = _past_epoch(accepted, asked.now)
+        root = self.vault.store(group_id, change, *more)
+        epoch = staged.context.epoch
+        update = asked.message.request.body
+        sender = framed.sender.index
+        if staged.external and staged.removed:
+            sender = staged.removed[0]  # The client that resyncs needs no copy of its own commit.
+        rows = [
+            LogRow(
+                0,
+                Kind.COMMIT,
+                head.epoch,
+                head.root,
+                asked.now,
+                update.group_update.commit.encode() if isinstance(update, Update) else b"",
+                sender=sender,
+                joined=accepted.joined,
+                left=accepted.left,
+            )
+        ]
+        if isinstance(update, AddingUpdate) and update.welcomes:
+            body = vector(update.welcomes)
+            rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
+        rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
+        deleted = asked.message.request.request_type == DSRequestType.DELETE_GROUP
+        shards = -(-change.state.group.tree.leaf_capacity // SHARD_LEAVES)
+        after = dataclasses.replace(
+            head,
+            epoch=epoch,
+            version=head.version + 1,
+            root=Ref(b"") if deleted else root,
+            shards=max(head.shards, shards),
+            used_at=asked.now,
+            blocked_since=blocked_since(change.state),
+            frozen=change.state.group.reinit is not None,
+            deleted=deleted,
+        )
+        # From here, if it succeeds, the commit is history, and its delivery is owed.
+        return self.scribe.advance(head, after, rows, past, asked.done())
+
+
+def live(head: Head | None) -> Head:
+    """Return a group's head, or refuse: it does not exist, was deleted, or takes no more messages."""
+    if head is None or head.deleted:
+        raise UnknownGroup
+    if head.frozen:
+        raise GroupFrozen
+    return head
+
+
+def _framed(request: Update) -> FramedContent:
+    body = request.group_update.commit.body
+    if not isinstance(body, PublicMessage):
+        raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
+    if not isinstance(body.content.content, Commit):
+        raise InvalidRequest("mds-op-1", "the operation takes a commit, and the message is another")
+    return body.content
+
+
+def _commit_request(asked: Asked, request: Update) -> CommitRequest:
+    operation = asked.message.request.request_type
+    if isinstance(request, AddingUpdate):
+        return CommitRequest(operation, request.group_update, request.welcomes, request.added)
+    queue = request.client_queue_config if isinstance(request, ResyncClient | JoinByExternalCommit) else None
+    return CommitRequest(operation, request.group_update, queue=queue)
+
+
+def _past_epoch(accepted: AcceptedCommit, now: int) -> tuple[PastEpoch | None, list[tuple[Ref, bytes]]]:
+    """Return the epoch that the commit's joiners will ask for, and the object that lists them."""
+    staged, change = accepted.staged, accepted.change
+    if not staged.added:
+        return None, []
+    suite = cipher_suite(staged.context.cipher_suite)
+    packages = [add.key_package for _, add in staged.added]
+    joiners = Joiners(tuple(Joiner(package.reference(suite), package.leaf_node.signature_key) for package in packages))
+    content = joiners.encode()
+    ref = reference(change.state.attempt.name, content)
+    ends = [package.leaf_node.lifetime.not_after * 1_000 for package in packages if package.leaf_node.lifetime]
+    until = min(now + JOINABLE, max(ends, default=now + JOINABLE))
+    return PastEpoch(staged.context.epoch, change.root, ref, until), [(ref, content)]

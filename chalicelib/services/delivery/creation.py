@@ -1,0 +1,75 @@
+"""Taking in a new group (-02 §3.1)."""
+
+import dataclasses
+
+from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
+from chalicelib.protocol.delivery.creation import judge_creation
+from chalicelib.protocol.delivery.group_updates import CreateGroupRequest
+from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
+from chalicelib.protocol.delivery.refusals import GroupExists
+from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.ports import Exists, FanoutHints, Groups
+from chalicelib.services.delivery.senders import WrongSender
+from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.ports import Entropy
+
+SALT_SIZE = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Creation:
+    """Takes in new groups; `may_lack_sender` admits those that do not list this service as an external sender."""
+
+    groups: Groups
+    vault: Vault
+    hints: FanoutHints
+    entropy: Entropy
+    may_lack_sender: bool
+
+    def create(self, asked: Asked, request: CreateGroupRequest) -> bytes:
+        """Make a group of one member; a repeat is answered as the first was.
+
+        Raises `CannotCreate` with the check that failed, or `GroupExists` where the id was ever used.
+        """
+        group_id = GroupId(request.group_id)
+        _, known = self.groups.load(group_id, asked.digest) if group_id else (None, None)
+        if known is not None:
+            return known
+        _authenticate(asked.message, request)
+        context = request.group_info.group_context
+        change = judge_creation(
+            request,
+            self.vault.policy(group_id, context.cipher_suite),
+            self.vault.attempt(group_id),
+            self.entropy(SALT_SIZE),
+            asked.now,
+            may_lack_sender=self.may_lack_sender,
+        )
+        root = self.vault.store(group_id, change)
+        user = change.state.group.policy.user(request.key_package.leaf_node)
+        head = Head(group_id, context.epoch, 1, 1, root, shards=1, created_at=asked.now, used_at=asked.now)
+        row = LogRow(1, Kind.CREATED, context.epoch, root, asked.now, b"", sender=0, joined=(user,))
+        answer = asked.done()
+        try:
+            # From here the group is there. Before, there are only objects that nothing names.
+            self.groups.create(head, [row], answer)
+        except Exists as taken:
+            _, known = self.groups.load(group_id, asked.digest)
+            if known is None:
+                raise GroupExists from taken
+            return known
+        self.hints.fan_out(group_id, range(1))
+        return answer.response
+
+
+def _authenticate(message: DSMessage, request: CreateGroupRequest) -> None:
+    """[mds-create-8] Check that the creator signs: as leaf 0, or by its KeyPackage; both have the same key."""
+    suite = cipher_suite(request.group_info.group_context.cipher_suite)
+    allowed = (DSSenderID.leaf(0), DSSenderID.key_package(request.key_package.reference(suite)))
+    if message.sender_id not in allowed:
+        raise WrongSender
+    try:
+        message.verify(suite, request.key_package.leaf_node.signature_key)
+    except InvalidSignature as failure:
+        raise WrongSender from failure

@@ -1,0 +1,86 @@
+"""The desk where every DSMessage arrives (-02 §2.4): decode, look whether it is of the present, pass it on."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from chalicelib.errors import DecodeError
+from chalicelib.protocol.delivery.directory import (
+    PublicKey,
+    RequestGroupId,
+)
+from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
+from chalicelib.protocol.delivery.group_updates import (
+    AddClients,
+    AddUsers,
+    CommitRequest,
+    CreateGroupRequest,
+    DeleteGroupRequest,
+    JoinByExternalCommit,
+    RemoveClients,
+    RemoveUsers,
+    ResyncClient,
+    UpdateClient,
+)
+from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.messages import ROUTES, DSMessage
+from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.commits import Commits
+from chalicelib.services.delivery.creation import Creation
+from chalicelib.services.delivery.information import Information
+from chalicelib.services.delivery.sending import Sending
+from chalicelib.services.ports import Clock
+
+Serve = Callable[[Asked, Any], bytes]
+"""Serves a request with its body, and returns the DSResponse."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Desk:
+    """Passes each request to the use case that it is for; `domain` is this delivery service's."""
+
+    creation: Creation
+    commits: Commits
+    sending: Sending
+    information: Information
+    clock: Clock
+    domain: str
+
+    def serve(self, operation: str, content: bytes) -> bytes:
+        """Answer a DSMessage that came by an operation's route with a DSResponse, or raise its refusal."""
+        message = decode(DSMessage.read, content, TREE_ELEMENTS)
+        request = message.request
+        if ROUTES.get(operation) != request.request_type:
+            raise DecodeError("the request is for another operation than its route")
+        asked = Asked(message, message.request_sha256, self.clock())
+        asked.check_fresh(self.domain)
+        return self._use_case(type(request.body))(asked, request.body)
+
+    def _use_case(self, kind: type) -> Serve:
+        by_kind: dict[type, Serve] = {
+            CreateGroupRequest: self.creation.create,
+            **dict.fromkeys(_COMMITS, self.commits.accept),
+            SendMessage: self.sending.send,
+            SubmitProposals: self.sending.propose,
+            SelfRemoveRequest: self.sending.propose,
+            UpdateQueueInfo: self.information.update_queue,
+            WelcomeInfo: self.information.welcome_info,
+            ExternalCommitInfo: self.information.external_commit_info,
+            RequestGroupId: self.information.request_group_id,
+            PublicKey: self.information.public_key,
+        }
+        return by_kind[kind]
+
+
+_COMMITS = (
+    AddUsers,
+    AddClients,
+    RemoveUsers,
+    RemoveClients,
+    UpdateClient,
+    DeleteGroupRequest,
+    ResyncClient,
+    JoinByExternalCommit,
+    CommitRequest,
+)

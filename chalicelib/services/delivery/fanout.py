@@ -1,0 +1,257 @@
+"""Delivering the log (-02 §6): each row to the queues of its recipients, in order, by workers that may die anywhere.
+
+    take the shard → rows after its cursor → one request a domain → save the cursor → give the shard back
+
+A worker that dies leaves its lease to run out; the next one begins at the cursor and may send rows again, which the
+queueing service knows by their stream and number. A domain that cannot be reached is left behind and holds up nobody
+else: it is tried again by itself, from the row it has, until the log no longer goes back that far.
+
+The stream of a group's shard at a domain has a row's `seq` wherever the row has a recipient there; `prev_seq` is the
+one before, so the other side sees a gap.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
+from chalicelib.protocol.delivery.parts import Domain
+from chalicelib.protocol.delivery.queueing import (
+    ClientQueueConfig,
+    Delivery,
+    EnqueueRequest,
+    EnqueueResponse,
+    QueueingServiceResponse,
+)
+from chalicelib.protocol.mls.framing import MLSMessage
+from chalicelib.protocol.mls.welcome import Welcome
+from chalicelib.protocol.timestamps import MINUTE, SECOND
+from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.ports import (
+    FanoutHints,
+    Groups,
+    QueueingServices,
+    Shards,
+    StreamGap,
+    Wakes,
+)
+from chalicelib.services.delivery.recipients import Recipient, Recipients
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.state import (
+    MEMBERSHIPS,
+    Behind,
+    GroupId,
+    Head,
+    Kind,
+    LogRow,
+    Shard,
+)
+from chalicelib.services.ports import Alarms, Clock, Refused, Unreachable
+
+LEASE = 2 * MINUTE
+WORK = MINUTE
+"""How long one worker goes on before it gives its shard back."""
+
+ROWS = 50
+LONGEST_BACKOFF = 10 * MINUTE
+SWEEP = 200
+"""How many groups one sweep looks after."""
+
+
+class _Down(Exception):
+    """A domain did not take a row; it will be tried again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fanout:
+    """Delivers what groups' logs say; `domain` is this delivery service's."""
+
+    groups: Groups
+    shards: Shards
+    wakes: Wakes
+    hints: FanoutHints
+    recipients: Recipients
+    queueing: QueueingServices
+    memberships: MembershipLog
+    removals: Removals
+    alarms: Alarms
+    clock: Clock
+    domain: str
+
+    def deliver(self, group_id: GroupId, number: int) -> None:
+        """Deliver one shard's rows that are due; nothing happens while another worker has the shard."""
+        began = self.clock()
+        shard = self.shards.take(group_id, number, began, began + LEASE)
+        if shard is None:
+            return
+        shard = self._catch_up(shard)
+        while self.clock() < began + WORK:
+            rows = self.groups.log(group_id, shard.cursor, ROWS)
+            if not rows:
+                break
+            for row in rows:
+                shard = self._deliver_row(shard, row)
+            # A crash before this line delivers these rows again, under the same numbers.
+            shard = self.shards.save(dataclasses.replace(shard, leased_until=self.clock() + LEASE))
+        else:
+            self.hints.fan_out(group_id, [number])
+        self.shards.save(dataclasses.replace(shard, leased_until=0))
+
+    def sweep(self) -> int:
+        """Deliver for every group that is due, whether or not a hint came, and return how many those were."""
+        due = self.wakes.due(self.clock(), SWEEP)
+        failures: list[Exception] = []
+        for group_id in due:
+            try:
+                self.wake(group_id)
+            except Exception as error:  # noqa: BLE001 (one group that fails must not hold up the others)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return len(due)
+
+    def wake(self, group_id: GroupId) -> None:
+        """Bring one group's deliveries forward, and forget the group once nothing is left to do."""
+        head, _ = self.groups.load(group_id, b"")
+        if head is None:
+            raise LookupError("a group that is to be delivered has no head")
+        for number in _numbers(head):
+            self.deliver(group_id, number)
+        shards = {shard.shard: shard for shard in self.shards.of(group_id)}
+        finished = all(number in shards and shards[number].cursor >= head.seq for number in _numbers(head))
+        waiting = [behind.next_at for shard in shards.values() for behind in shard.behind.values()]
+        if finished and not waiting:
+            # Rows that came meanwhile keep the group awake: it is settled up to this row only.
+            self.wakes.settle(group_id, head.seq)
+            return
+        now = self.clock()
+        self.wakes.postpone(group_id, max(now + SECOND, min(waiting, default=now + MINUTE // 2)))
+
+    # One row.
+
+    def _deliver_row(self, shard: Shard, row: LogRow) -> Shard:
+        if shard.shard == MEMBERSHIPS:
+            self.memberships.note(shard.group_id, row)
+        else:
+            for domain, recipients in self.recipients.of(shard, row).items():
+                if domain not in shard.behind:
+                    shard = self._try(shard, row, domain, recipients)
+        return dataclasses.replace(shard, cursor=row.seq)
+
+    def _try(self, shard: Shard, row: LogRow, domain: str, recipients: Sequence[Recipient]) -> Shard:
+        """Send a row to one domain; if that fails, leave the domain behind."""
+        try:
+            return self._send(shard, row, domain, recipients)
+        except _Down:
+            now = self.clock()
+            behind = Behind(row.seq - 1, 1, now + SECOND, now)
+            self.alarms.raise_("DomainBehind", domain)
+            return dataclasses.replace(shard, behind={**shard.behind, domain: behind})
+        except StreamGap as gap:
+            return self._rewind(shard, domain, gap.expected)
+
+    def _rewind(self, shard: Shard, domain: str, expected: int) -> Shard:
+        """Begin again where the other side says it is: it lost rows that it had confirmed, or we lost our count."""
+        now = self.clock()
+        self.alarms.raise_("StreamGap", domain)
+        behind = Behind(expected, 0, now, now)
+        return dataclasses.replace(
+            shard, sent={**shard.sent, domain: expected}, behind={**shard.behind, domain: behind}
+        )
+
+    def _send(self, shard: Shard, row: LogRow, domain: str, recipients: Sequence[Recipient]) -> Shard:
+        deliveries, order = _deliveries(row, recipients)
+        if not order:
+            return shard
+        request = EnqueueRequest(
+            hub=Domain(self.domain),
+            group_id=shard.group_id,
+            shard=shard.shard,
+            prev_seq=shard.sent.get(domain, 0),
+            seq=row.seq,
+            accepted_at_ms=row.accepted_at,
+            deliveries=deliveries,
+        )
+        try:
+            response = self.queueing.enqueue(domain, request)
+        except (Unreachable, Refused) as failure:
+            raise _Down from failure
+        limited = QueueingServiceResponse.SENDER_LIMITED in response.results
+        if limited or len(response.results) != len(order):
+            raise _Down  # Nothing of a limited row was taken: the group is faster than its queues may be filled.
+        self._note(shard.group_id, order, response)
+        return dataclasses.replace(shard, sent={**shard.sent, domain: row.seq})
+
+    def _note(self, group_id: GroupId, recipients: Sequence[Recipient], response: EnqueueResponse) -> None:
+        """Act on what became of each recipient: a queue that is gone means a client that is gone (-02 §6)."""
+        rejected: dict[int, ClientQueueConfig] = {}
+        for recipient, result in zip(recipients, response.results, strict=True):
+            if result == QueueingServiceResponse.INVALID_CLIENT_QUEUE_INFORMATION:
+                rejected[recipient.leaf_index] = recipient.config
+            elif result != QueueingServiceResponse.OK:
+                self.alarms.raise_("QueueRefused", result.name.lower())
+        if not rejected:
+            return
+
+        def gone(state: GroupState) -> Iterable[tuple[int, RemovalReason]]:
+            # Only if the queue still is the client's: it may have named another since, or left.
+            for leaf_index, config in rejected.items():
+                record = state.records.get(leaf_index)
+                if record is not None and record.config == config:
+                    yield leaf_index, RemovalReason.QUEUE_REJECTED
+
+        self.removals.remove(group_id, gone)
+
+    # A domain that was left behind.
+
+    def _catch_up(self, shard: Shard) -> Shard:
+        for domain in list(shard.behind):
+            if shard.behind[domain].next_at <= self.clock():
+                shard = self._catch_up_domain(shard, domain)
+        return shard
+
+    def _catch_up_domain(self, shard: Shard, domain: str) -> Shard:
+        """Send one domain what it missed, up to the cursor, in order; then it goes on with the others."""
+        behind = shard.behind[domain]
+        try:
+            while rows := [row for row in self.groups.log(shard.group_id, behind.seq, ROWS) if row.seq <= shard.cursor]:
+                for row in rows:
+                    recipients = self.recipients.of(shard, row).get(domain, ())
+                    shard = self._send(shard, row, domain, recipients)
+                    behind = dataclasses.replace(behind, seq=row.seq, attempts=0)
+        except _Down:
+            now = self.clock()
+            pause = min(LONGEST_BACKOFF, SECOND << min(behind.attempts, 20))
+            again = dataclasses.replace(behind, attempts=behind.attempts + 1, next_at=now + pause)
+            return dataclasses.replace(shard, behind={**shard.behind, domain: again})
+        except StreamGap as gap:
+            if gap.expected <= behind.seq:
+                return self._rewind(shard, domain, gap.expected)
+            # The other side is further than we remember: a reply was lost.
+            shard = dataclasses.replace(shard, sent={**shard.sent, domain: gap.expected})
+            again = dataclasses.replace(behind, seq=gap.expected, next_at=self.clock())
+            return dataclasses.replace(shard, behind={**shard.behind, domain: again})
+        caught_up = {name: one for name, one in shard.behind.items() if name != domain}
+        return dataclasses.replace(shard, behind=caught_up)
+
+
+def _numbers(head: Head) -> Sequence[int]:
+    return [*range(head.shards), MEMBERSHIPS]
+
+
+def _deliveries(row: LogRow, recipients: Sequence[Recipient]) -> tuple[tuple[Delivery, ...], list[Recipient]]:
+    """Return what goes to one domain, and the recipients in the order in which it answers for them."""
+    if row.kind != Kind.WELCOME:
+        return (Delivery(row.body, tuple(one.config for one in recipients)),) if recipients else (), list(recipients)
+    by_leaf = {one.leaf_index: one for one in recipients}
+    leaves: Mapping[bytes, int] = dict(row.joiners)
+    deliveries, order = [], []
+    for message in decode(lambda reader: reader.vector(MLSMessage.read), row.body):
+        if not isinstance(message.body, Welcome):
+            raise TypeError("a row of Welcomes holds something else")
+        named = [leaves.get(entry.new_member) for entry in message.body.secrets]
+        invited = [by_leaf[leaf_index] for leaf_index in named if leaf_index in by_leaf]
+        if invited:
+            deliveries.append(Delivery(message.encode(), tuple(one.config for one in invited)))
+            order += invited
+    return tuple(deliveries), order

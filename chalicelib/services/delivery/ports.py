@@ -1,0 +1,230 @@
+"""The ports of a delivery service: what its use cases need of the world, and what they may rely on.
+
+Reads are strongly consistent. A write is durable once its method returns; it may also have happened although the
+method raised, when the reply was lost, and every caller can be repeated. What is not named here raises as it comes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from chalicelib.protocol.delivery.directory import AddPackage
+from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
+from chalicelib.protocol.mls.chunks import ChunkStore, Ref
+from chalicelib.services.delivery.state import (
+    Answer,
+    DsPeer,
+    GroupId,
+    Head,
+    LogRow,
+    PastEpoch,
+    Shard,
+    User,
+)
+
+
+class Exists(Exception):
+    """There is, or was, a group with this id."""
+
+
+class StreamGap(Exception):
+    """A queueing service misses rows of a stream: the last one that it has is `expected`."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__("the queueing service misses rows of the stream")
+        self.expected = expected
+
+
+class Groups(Protocol):
+    """The rows of groups. Whatever one change makes true is written together.
+
+    `load` returns a group's head and what was answered to the request with this digest, in one round trip.
+    `create` adds a group whose id was never used, with the rows of its log, and raises `Exists`.
+    `advance` makes `after` the head if head, version and seq are still those of `before`, and adds the rows (numbered
+    from `before.seq` + 1), the past epoch and the answer; it raises `Lost` where another was faster. With each comes
+    a wake-up for delivery, unless there is no row. Where `after.shards` is more than before, the new shards start
+    behind the rows that stood already.
+    `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
+    and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
+    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
+    """
+
+    def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]: ...
+    def create(self, head: Head, rows: Sequence[LogRow], answer: Answer) -> None: ...
+    def advance(
+        self,
+        before: Head,
+        after: Head,
+        rows: Sequence[LogRow] = (),
+        past: PastEpoch | None = None,
+        answer: Answer | None = None,
+    ) -> None: ...
+    def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None: ...
+    def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]: ...
+    def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None: ...
+
+
+class GroupObjects(Protocol):
+    """Immutable objects of groups, named by their references.
+
+    `of` is the reading side for one group: it loads many at once and raises `LookupError` for one that is not there.
+    `put` returns once all are durable; writing one again writes the same bytes. They are written before anything
+    refers to them, so those of an attempt that lost stay unreferenced until they are collected.
+    """
+
+    def of(self, group_id: GroupId) -> ChunkStore: ...
+    def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None: ...
+
+
+class Garbage(Protocol):
+    """What is needed to collect objects that nothing refers to any more.
+
+    `groups` names some groups that wrote objects, a page at a time. `objects` lists a group's objects with the times
+    they were written. `named` is what the rows of the group name: the roots of states (of the head, of past epochs,
+    and of rows of the log that some shard or some domain has yet to get), and beside them objects that lead to no
+    other, such as lists of joiners; expired rows do not count. `delete` removes objects; one that has gone is gone.
+    `purge` removes every row of a group that was deleted and delivered long ago, but the head, which keeps its id
+    from being used.
+    """
+
+    def groups(self, after: GroupId | None, most: int) -> list[GroupId]: ...
+    def objects(self, group_id: GroupId) -> Mapping[Ref, int]: ...
+    def named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]: ...
+    def delete(self, group_id: GroupId, refs: Sequence[Ref]) -> None: ...
+    def purge(self, group_id: GroupId) -> None: ...
+
+
+class Rounds(Protocol):
+    """How far a round over all groups has come; None at its beginning and end."""
+
+    def load(self, name: str) -> GroupId | None: ...
+    def save(self, name: str, after: GroupId | None) -> None: ...
+
+
+class Shards(Protocol):
+    """How far each shard of a group was delivered.
+
+    `take` leases a shard to one worker until `until`, or returns None while another has it. `save` writes a shard
+    that was taken, if nobody took it since, and raises `Lost` otherwise; a lease in the past gives it back. `of`
+    lists a group's shards.
+    """
+
+    def take(self, group_id: GroupId, shard: int, now: int, until: int) -> Shard | None: ...
+    def save(self, shard: Shard) -> Shard: ...
+    def of(self, group_id: GroupId) -> list[Shard]: ...
+
+
+class Wakes(Protocol):
+    """Groups with something to deliver. Each change of the log adds its group, due a little later.
+
+    `due` lists groups whose time has come; `postpone` moves one; `settle` removes it unless the log has grown beyond
+    `seq` since.
+    """
+
+    def due(self, now: int, most: int) -> list[GroupId]: ...
+    def postpone(self, group_id: GroupId, next_at: int) -> None: ...
+    def settle(self, group_id: GroupId, seq: int) -> None: ...
+
+
+class FanoutHints(Protocol):
+    """Wake workers for shards soon. A hint may be lost, doubled or late; a schedule does without. It never raises."""
+
+    def fan_out(self, group_id: GroupId, shards: Sequence[int]) -> None: ...
+
+
+class QueueingServices(Protocol):
+    """The queueing services of all domains, our own among them.
+
+    `enqueue` raises `StreamGap` where the service misses rows, `Refused` where it refuses the request as a whole
+    (429 among them), `Unreachable` where it does not answer or the domain is not one we know.
+    """
+
+    def enqueue(self, domain: str, request: EnqueueRequest) -> EnqueueResponse: ...
+
+
+class Memberships(Protocol):
+    """In which groups a user has clients; `add` and `remove` are repeatable. It may lag behind the groups."""
+
+    def add(self, user: bytes, group_id: GroupId) -> None: ...
+    def remove(self, user: bytes, group_id: GroupId) -> None: ...
+    def of(self, user: bytes) -> list[GroupId]: ...
+
+
+class Users(Protocol):
+    """The users that providers registered here.
+
+    `register` adds or replaces a user, and raises `AlreadyExists` where another provider has it. `by_key_hash` finds
+    a user by the SHA-256 of its signature key.
+    """
+
+    def register(self, user: User) -> None: ...
+    def of(self, user: bytes) -> User | None: ...
+    def by_key_hash(self, key_hash: bytes) -> User | None: ...
+    def remove(self, user: bytes) -> None: ...
+
+
+class Directory(Protocol):
+    """The KeyPackages that clients offer, by user and client.
+
+    `publish` replaces all packages of one client and suite. `claim` takes one package of every client of a user for a
+    suite: each one-time package is given out once, whatever else claims at the same time; where none is left, the
+    last-resort one. Packages whose lifetime is over at `now` are never given out. `find` returns a package that is
+    offered, or was given out within its lifetime, by its KeyPackageRef. `remove` takes away all packages of a client,
+    or of the user where no client is named.
+    """
+
+    def publish(
+        self, user: bytes, client: bytes, cipher_suite: int, packages: Sequence[tuple[bytes, AddPackage]]
+    ) -> None: ...
+    def claim(self, user: bytes, cipher_suite: int, now: int) -> list[AddPackage]: ...
+    def find(self, reference: bytes) -> AddPackage | None: ...
+    def remove(self, user: bytes, client: bytes | None = None) -> None: ...
+
+
+class DsKeys(Protocol):
+    """Keys of this DS, derived from secrets that KMS holds.
+
+    `sender_key` is the private key with which this DS is an external sender of a group, in the suite's form; it is
+    always the same for a group and suite. `state_key` is the current epoch and public key to which clients seal the
+    keys of private groups; `open_state_key` opens what they sealed, or raises `CannotOpen`. `digest` is a keyed
+    one-way function, separate for each purpose. `seal` and `open` encrypt what must wait in a row.
+    """
+
+    def sender_key(self, group_id: GroupId, cipher_suite: int) -> bytes: ...
+    def state_key(self) -> tuple[int, bytes]: ...
+    def open_state_key(self, key_epoch: int, ciphertext: bytes, context: bytes) -> bytes: ...
+    def digest(self, purpose: str, *parts: bytes) -> bytes: ...
+    def seal(self, purpose: str, name: bytes, plain: bytes) -> bytes: ...
+    def open(self, purpose: str, name: bytes, sealed: bytes) -> bytes: ...
+
+
+class DsPeers(Protocol):
+    """The delivery services that the operator admitted; a certificate belongs to one of them alone.
+
+    `put` raises `AlreadyExists` where a thumbprint is another's. Answers may be up to 60 s old.
+    """
+
+    def of_domain(self, domain: str) -> DsPeer | None: ...
+    def of_thumbprint(self, thumbprint: str) -> DsPeer | None: ...
+    def put(self, peer: DsPeer) -> None: ...
+    def remove(self, domain: str) -> None: ...
+
+
+class PeerCalls(Protocol):
+    """Calls to other delivery services over mutual TLS, within bounds on bytes and time.
+
+    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise.
+    """
+
+    def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]: ...
+
+
+class Uploads(Protocol):
+    """Large bodies on their way in, and large trees on their way out; both by links that expire.
+
+    `link_in` is a URL that takes exactly one PUT of `length` bytes with this digest, `fetch` what came (LookupError
+    if nothing did). `put_out` stores bytes under their digest for a day and returns a URL to fetch them.
+    """
+
+    def link_in(self, sha256: bytes, length: int) -> str: ...
+    def fetch(self, sha256: bytes, length: int) -> bytes: ...
+    def put_out(self, content: bytes) -> str: ...

@@ -1,0 +1,54 @@
+"""Making a change of a group true: one transaction, repeated while only the log has grown meanwhile.
+
+    objects are stored → advance: head, log, past epoch, answer, wake-up, all at once → hint to deliver
+
+A crash before the transaction leaves objects that nothing names; they are collected. After it everything is true, and
+the wake-up is a row too, so a hint that never went delays delivery and loses nothing. Who repeats the request finds
+its answer.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from chalicelib.errors import Unavailable
+from chalicelib.services.delivery.ports import FanoutHints, Groups
+from chalicelib.services.delivery.state import Answer, Head, LogRow, PastEpoch
+from chalicelib.services.ports import Lost
+
+MOST_TRIES = 40
+"""How often a write makes way for messages that were sent at the same time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scribe:
+    """Writes changes of groups."""
+
+    groups: Groups
+    hints: FanoutHints
+
+    def advance(
+        self,
+        before: Head,
+        after: Head,
+        rows: Sequence[LogRow] = (),
+        past: PastEpoch | None = None,
+        answer: Answer | None = None,
+    ) -> bool:
+        """Make a change true, and say so; False where the state has moved, and the change must be judged again."""
+        digest = b"" if answer is None else answer.digest
+        for _ in range(MOST_TRIES):
+            numbered = [dataclasses.replace(row, seq=before.seq + place) for place, row in enumerate(rows, 1)]
+            now_after = dataclasses.replace(after, seq=before.seq + len(rows))
+            try:
+                self.groups.advance(before, now_after, numbered, past, answer)
+            except Lost:
+                fresh, known = self.groups.load(before.group_id, digest)
+                if known is None and (fresh is None or fresh.version != before.version):
+                    return False
+                if known is None and fresh is not None:
+                    before = fresh  # Only messages came between; what was judged still holds.
+                    continue
+            if rows:
+                self.hints.fan_out(before.group_id, range(after.shards))
+            return True
+        raise Unavailable("too many messages are sent to the group at once")

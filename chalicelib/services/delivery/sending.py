@@ -1,0 +1,135 @@
+"""Sending an application message (-02 §3.10), and standalone proposals (-03 §6.7, -06)."""
+
+import dataclasses
+
+from chalicelib.errors import Unavailable
+from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
+from chalicelib.protocol.delivery.group_state import GroupState
+from chalicelib.protocol.delivery.proposals import check_self_remove, judge_proposals
+from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover
+from chalicelib.protocol.mls.errors import StaleEpoch
+from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, Sender, SenderType
+from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.commits import live
+from chalicelib.services.delivery.ports import FanoutHints, Groups
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe
+from chalicelib.services.delivery.senders import WrongSender, member
+from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.ports import Lost
+
+RESTAGES = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sending:
+    """Takes what members say to their group outside of commits."""
+
+    groups: Groups
+    vault: Vault
+    scribe: Scribe
+    removals: Removals
+    hints: FanoutHints
+
+    def send(self, asked: Asked, request: SendMessage) -> bytes:
+        """Take an application message of the current epoch, and owe its delivery to all other members.
+
+        Raises `MustCover` while a removal by this service waits for a commit (-02 §6), and `StaleEpoch`.
+        """
+        body = request.application_message.body
+        # [mds-send-1] It is a PrivateMessage that holds application data: the rest of it is closed to us.
+        if not isinstance(body, PrivateMessage) or body.content_type != ContentType.APPLICATION:
+            raise InvalidRequest("mds-send-1", "the message is no encrypted application message")
+        group_id = GroupId(body.group_id)
+        opened: tuple[int, GroupState] | None = None
+        for _ in range(MOST_TRIES):
+            head, known = self.groups.load(group_id, asked.digest)
+            if known is not None:
+                return known
+            head = live(head)
+            # [mds-send-2] It is of the current epoch: of another, members who joined since could not read it.
+            if body.epoch != head.epoch:
+                raise StaleEpoch(head.epoch)
+            head = live(self.removals.lapse_overdue(head, asked.now))
+            if opened is None or opened[0] != head.version:
+                opened = head.version, self.vault.open(head)
+            index, _ = member(opened[1], asked.message)
+            _check_unblocked(opened[1], head)
+            row = LogRow(
+                head.seq + 1,
+                Kind.APPLICATION,
+                head.epoch,
+                head.root,
+                asked.now,
+                request.application_message.encode(),
+                sender=index,
+            )
+            answer = asked.done()
+            try:
+                # From here, if it succeeds, the message has its place in the group's order.
+                self.groups.append(head, [row], answer)
+            except Lost:
+                continue  # Somebody else's message has this place, or the epoch has ended: look again.
+            self.hints.fan_out(group_id, range(head.shards))
+            return answer.response
+        raise Unavailable("too many messages are sent to the group at once")
+
+    def propose(self, asked: Asked, request: SubmitProposals | SelfRemoveRequest) -> bytes:
+        """Store proposals for this epoch's commit, and owe their delivery to all other members."""
+        messages = (request.proposal,) if isinstance(request, SelfRemoveRequest) else request.proposals
+        group_id = GroupId(_group_of(messages))
+        for _ in range(RESTAGES):
+            head, known = self.groups.load(group_id, asked.digest)
+            if known is not None:
+                return known
+            head = live(self.removals.lapse_overdue(live(head), asked.now))
+            for epoch in {_epoch_of(message) for message in messages}:
+                if epoch != head.epoch:
+                    raise StaleEpoch(head.epoch)
+            state = self.vault.open(head)
+            index, _ = member(state, asked.message)
+            for message in messages:
+                _check_own(message, index)
+            if isinstance(request, SelfRemoveRequest):
+                check_self_remove(request.proposal, index)
+            change = judge_proposals(state, messages, asked.now)
+            root = self.vault.store(group_id, change)
+            after = dataclasses.replace(head, version=head.version + 1, root=root, used_at=asked.now)
+            rows = [
+                LogRow(0, Kind.PROPOSAL, head.epoch, root, asked.now, message.encode(), sender=index)
+                for message in messages
+            ]
+            answer = asked.done()
+            if self.scribe.advance(head, after, rows, answer=answer):
+                return answer.response
+        raise Unavailable("the group changes too fast to judge a proposal")
+
+
+def _check_unblocked(state: GroupState, head: Head) -> None:
+    if head.blocked_since:
+        pending = {removal.reference for removal in state.pending()}
+        raise MustCover(head.epoch, [one.message for one in state.proposals if one.reference in pending])
+
+
+def _framed(message: MLSMessage) -> PublicMessage:
+    if not isinstance(message.body, PublicMessage):
+        raise InvalidRequest("mls-6-2", "a handshake that is judged here is a PublicMessage")
+    return message.body
+
+
+def _group_of(messages: tuple[MLSMessage, ...]) -> bytes:
+    # [mds-propose-1] There is something to store.
+    if not messages:
+        raise InvalidRequest("mds-propose-1", "the request holds no proposal")
+    return _framed(messages[0]).content.group_id
+
+
+def _epoch_of(message: MLSMessage) -> int:
+    return _framed(message).content.epoch
+
+
+def _check_own(message: MLSMessage, index: int) -> None:
+    """[mds-sender-3] Check that who signs the request has signed the proposal too."""
+    if _framed(message).content.sender != Sender(SenderType.MEMBER, index):
+        raise WrongSender

@@ -1,0 +1,153 @@
+"""What is stored of a group beside its objects, as values.
+
+    head      one row a group: the epoch that everyone agrees on, and the root that says the rest
+    log       one row for each message that was accepted, in order: what is to be delivered, and to whom
+    past      one row for each epoch whose Welcomes somebody may still join by
+    shard     one row for each 500 leaves: how far the log has been delivered to them
+
+Times are milliseconds since 1970. A `Ref` names an immutable object of the group (`protocol.mls.chunks`).
+"""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import NewType
+
+from chalicelib.protocol.mls.chunks import Ref
+
+GroupId = NewType("GroupId", bytes)
+
+SHARD_LEAVES = 500
+"""How many leaves one worker delivers to."""
+
+MEMBERSHIPS = 99_999_999
+"""The number of the shard that delivers to nobody: it keeps the index of users and their groups up to date."""
+
+LOG_LIFE_DAYS = 30
+"""How long a message can wait for a domain that is down."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """The row that every change of a group goes through.
+
+    `version` counts changes of state, `seq` rows of the log; sending a message moves `seq` alone. `root` names the
+    object that holds the state, or is empty once the group is deleted. `blocked_since` is when a removal by this DS
+    became mandatory that no commit has covered yet, or 0. `shards` never falls. `sealed` is a group in privacy mode.
+    """
+
+    group_id: GroupId
+    epoch: int
+    version: int
+    seq: int
+    root: Ref
+    shards: int
+    created_at: int
+    used_at: int
+    blocked_since: int = 0
+    frozen: bool = False
+    deleted: bool = False
+    sealed: bool = False
+
+
+class Kind(enum.StrEnum):
+    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log."""
+
+    CREATED = "created"
+    COMMIT = "commit"
+    WELCOME = "welcome"
+    PROPOSAL = "proposal"
+    APPLICATION = "application"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LogRow:
+    """A message that was accepted.
+
+    Its recipients are the delivery records of `root`: all of them but the leaf `sender`, or for Welcomes those leaves
+    that `joiners` names by KeyPackageRef. `body` is the MLSMessage; for Welcomes it is `MLSMessage welcomes<V>`.
+    `joined` and `left` are the users whose first client came, or whose last one went, with a commit. In a sealed
+    group `recipients` holds what `root` would say, encrypted under a key of this DS until it is delivered.
+    """
+
+    seq: int
+    kind: Kind
+    epoch: int
+    root: Ref
+    accepted_at: int
+    body: bytes
+    sender: int | None = None
+    joiners: tuple[tuple[bytes, int], ...] = ()
+    joined: tuple[bytes, ...] = ()
+    left: tuple[bytes, ...] = ()
+    recipients: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PastEpoch:
+    """An epoch that members may still join by a Welcome: its root, and the object that lists the joiners."""
+
+    epoch: int
+    root: Ref
+    joiners: Ref
+    until: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request was answered, by the SHA-256 of its DSMessage; a repeat gets it again for 24 hours."""
+
+    digest: bytes
+    response: bytes
+    until: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Behind:
+    """A domain that could not be reached: `seq` is the last row it has, `next_at` when to try again."""
+
+    seq: int
+    attempts: int
+    next_at: int
+    since: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shard:
+    """How far the log was delivered to the leaves of one shard.
+
+    Every row up to `cursor` is delivered to each domain, except to those in `behind`. `sent` is each domain's last
+    row that had a recipient there: what its queueing service expects as `prev_seq`. `version` is for the
+    compare-and-swap; a lease holds until `leased_until`.
+    """
+
+    group_id: GroupId
+    shard: int
+    cursor: int
+    version: int = 0
+    sent: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    behind: Mapping[str, Behind] = dataclasses.field(default_factory=dict)
+    leased_until: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DsPeer:
+    """Another delivery service, as the operator admitted it: where it is, and by which certificates it is known."""
+
+    domain: str
+    origin: str
+    thumbprints: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class User:
+    """A user of this DS, as its provider registered it: the key that signs for the account, and its suite."""
+
+    user: bytes
+    provider_id: str
+    cipher_suite: int
+    signature_key: bytes
+
+    def __post_init__(self) -> None:
+        if not self.user or not self.signature_key:
+            raise ValueError("a user has a name and a key")

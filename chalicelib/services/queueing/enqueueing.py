@@ -1,0 +1,282 @@
+"""A hub's rows come in: each goes into the queues of the clients that it names, in the hub's order.
+
+A *stream* is what one hub sends for one shard of one group. Its row says which of the hub's rows came last, and what
+was answered. So a gap is refused, a repeat is answered as the first time, and the hub's order is each queue's order.
+
+    stream row read → limits → messages stored → appended, 50 queues a transaction → stream row advanced
+
+The last step is the point of no return. A crash before it leaves a row that some queues have and others do not, and
+the hub sends it again. A queue's head says which row came last, so most are not given it twice; where another
+group's message came in between, a client gets the row twice and knows it by (hub, group_id, seq). Nothing is lost:
+the stream never passes a row before every queue has it or has an answer why not.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from chalicelib.errors import InvalidValue, NotPermitted, StreamGap, Unavailable
+from chalicelib.protocol.delivery.parts import Domain
+from chalicelib.protocol.delivery.queueing import ClientQueueConfig, EnqueueRequest, EnqueueResponse
+from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
+from chalicelib.protocol.timestamps import DAY
+from chalicelib.protocol.tls import uint32
+from chalicelib.services.ports import Clock, Lost
+from chalicelib.services.queueing.configs import Configs
+from chalicelib.services.queueing.limits import HubLimits, tokens_left
+from chalicelib.services.queueing.owners import token_digest
+from chalicelib.services.queueing.ports import Bodies, Digests, QueueEntries, QueueHeads, Streams, Wait
+from chalicelib.services.queueing.state import (
+    MOST_BYTES,
+    RETENTION,
+    Append,
+    Entry,
+    Head,
+    QueueId,
+    Stream,
+    StreamKey,
+)
+
+MOST_RECIPIENTS = 2_000
+MOST_MESSAGES_A_QUEUE = 32
+LONGEST_GROUP_ID = 1_024
+MOST_TOGETHER = 100  # Heads and entries that change together.
+BODY_LIFE = RETENTION + 7 * DAY
+ROUNDS = 7
+FIRST_WAIT, LONGEST_WAIT = 10, 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Message:
+    sha256: bytes
+    content: bytes = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Post:
+    """One recipient's message, and its place in the answer."""
+
+    place: int
+    token: bytes
+    message: _Message
+
+
+@dataclasses.dataclass(slots=True)
+class _Row:
+    """A request on its way: what each recipient's result is, as far as it is known."""
+
+    request: EnqueueRequest
+    stream: StreamKey
+    now: int
+    results: list[Result]
+    posts: dict[QueueId, list[_Post]] = dataclasses.field(default_factory=dict)
+    busy: bool = False
+
+    @property
+    def accepted_at(self) -> int:
+        """When time begins to run for the row, which a hub whose clock is ahead cannot put off."""
+        return min(self.request.accepted_at_ms, self.now)
+
+    def settle(self, posts: Sequence[_Post], result: Result) -> None:
+        for post in posts:
+            self.results[post.place] = result
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enqueueing:
+    """Takes in what hubs send for the clients whose queues are here."""
+
+    heads: QueueHeads
+    entries: QueueEntries
+    streams: Streams
+    bodies: Bodies
+    configs: Configs
+    limits: HubLimits
+    digests: Digests
+    clock: Clock
+    wait: Wait
+    ds_domain: Domain
+
+    def enqueue(self, request: EnqueueRequest, from_domain: Domain) -> EnqueueResponse:
+        """Put a row into its queues and say for each recipient what became of it; `from_domain` is who sends it.
+
+        Where a group is faster than its queues may be filled, every result is SENDER_LIMITED, nothing was appended,
+        and the hub sends the row again a little later. Every other answer is final.
+        """
+        if request.hub != from_domain:
+            raise NotPermitted("a hub enqueues in its own name only")
+        now = self.clock()
+        if from_domain != self.ds_domain:
+            self.limits.admit(from_domain, now)
+        key = StreamKey(self.digests.digest("stream", request.hub, request.group_id, uint32(request.shard)))
+        stream = self.streams.load(key)
+        if (answer := _answered(stream, request)) is not None:
+            return answer
+        row = self._row(request, key, now)
+        left = tokens_left(stream, _rows_a_queue(row), now)
+        if left is None:
+            return EnqueueResponse((Result.SENDER_LIMITED,) * len(row.results))
+        self._store_messages(row)
+        for queue_ids in _together(row.posts):
+            self._deliver(row, queue_ids, ROUNDS)
+        if row.busy:
+            raise Unavailable("some queues are too busy; the others have the row")
+        # From here on the row is history. Until here, a repeat does again what is not done.
+        try:
+            self.streams.advance(key, stream, Stream(request.seq, bytes(row.results), left, now))
+        except Lost:
+            answer = _answered(self.streams.load(key), request)  # Another worker of the hub has sent the same.
+            if answer is None:
+                raise Unavailable("two workers of the hub send the same stream") from None
+            return answer
+        return EnqueueResponse(tuple(row.results))
+
+    def _row(self, request: EnqueueRequest, key: StreamKey, now: int) -> _Row:
+        """Find out for whom each message is; who cannot be found has a result already."""
+        if len(request.group_id) > LONGEST_GROUP_ID:
+            raise InvalidValue("the group id is too long")
+        count = sum(len(delivery.recipients) for delivery in request.deliveries)
+        if count > MOST_RECIPIENTS:
+            raise InvalidValue(f"a request has at most {MOST_RECIPIENTS} recipients")
+        row = _Row(request, key, now, [Result.INVALID_CLIENT_QUEUE_INFORMATION] * count)
+        place = 0
+        for delivery in request.deliveries:
+            message = _Message(hashlib.sha256(delivery.message).digest(), delivery.message)
+            for recipient in delivery.recipients:
+                self._address(row, place, message, recipient)
+                place += 1
+        if any(len(_messages(posts)) > MOST_MESSAGES_A_QUEUE for posts in row.posts.values()):
+            raise InvalidValue("a request names one queue too often")
+        return row
+
+    def _address(self, row: _Row, place: int, message: _Message, recipient: ClientQueueConfig) -> None:
+        if len(message.content) > MOST_BYTES:
+            row.results[place] = Result.MESSAGE_TOO_LARGE
+            return
+        opened = self.configs.open(recipient)
+        if opened is None:
+            return
+        token = token_digest(self.digests, opened.enqueue_token)
+        row.posts.setdefault(QueueId(opened.queue_id), []).append(_Post(place, token, message))
+
+    def _store_messages(self, row: _Row) -> None:
+        wanted = {post.message.sha256: post.message for posts in row.posts.values() for post in posts}
+        for message in wanted.values():
+            self.bodies.put(message.sha256, message.content, row.accepted_at + BODY_LIFE)
+
+    def _deliver(self, row: _Row, queue_ids: Sequence[QueueId], rounds: int) -> None:
+        """Append to some queues, as their heads are now."""
+        heads = self.heads.load(queue_ids)
+        judged = (self._judge(row, queue_id, head) for queue_id, head in zip(queue_ids, heads, strict=True))
+        self._append(row, [append for append in judged if append is not None], rounds)
+
+    def _append(self, row: _Row, appends: Sequence[Append], rounds: int) -> None:
+        """Append where nothing is in the way at once; look at the others again, in halves, lest one holds up many."""
+        if not appends:
+            return
+        moved = self.entries.append(appends)
+        if not moved:
+            return
+        self._append(row, [append for append in appends if append.before.queue_id not in moved], rounds)
+        if not rounds:
+            row.busy = True
+            return
+        self.wait(min(FIRST_WAIT << (ROUNDS - rounds), LONGEST_WAIT))
+        again = [append.before.queue_id for append in appends if append.before.queue_id in moved]
+        middle = (len(again) + 1) // 2
+        for half in (again[:middle], again[middle:]):
+            if half:
+                self._deliver(row, half, rounds - 1)
+
+    def _judge(self, row: _Row, queue_id: QueueId, head: Head | None) -> Append | None:
+        """Settle what becomes of a queue's posts, and return what must be appended for that, if anything."""
+        posts = row.posts[queue_id]
+        if head is None or head.deleted:
+            row.settle(posts, Result.INVALID_CLIENT_QUEUE_INFORMATION)
+            return None
+        right = [post for post in posts if post.token == head.token]
+        row.settle([post for post in posts if post.token != head.token], Result.INVALID_CLIENT_QUEUE_INFORMATION)
+        if not right:
+            return None
+        if head.last_stream == row.stream and head.last_seq >= row.request.seq:
+            row.settle(right, Result.OK)  # It has the row, from a try that did not come to its end.
+            return None
+        messages = _messages(right)
+        size = sum(len(message.content) for message in messages)
+        if not head.has_room(len(messages), size):
+            head = self._make_room(head, row.now)
+            if not head.has_room(len(messages), size):
+                row.settle(right, Result.QUEUE_FULL)
+                return None
+        row.settle(right, Result.OK)
+        return Append(head, row.stream, row.request.seq, _entries(head, row, messages))
+
+    def _make_room(self, head: Head, now: int) -> Head:
+        """Stop counting what expired. A queue that nobody reads is looked into once for each entry that expires."""
+        if now < head.look_again_at:
+            return head
+        oldest = self.entries.read(head.queue_id, head.acknowledged, head.seq, 1, now)
+        up_to, freed, look_again_at = head.seq, head.total, now
+        if oldest:
+            up_to, freed = oldest[0].number - 1, oldest[0].total - oldest[0].size
+            look_again_at = oldest[0].gone_at
+        self.heads.mark(head.queue_id, up_to, freed, look_again_at)
+        return dataclasses.replace(head, acknowledged=up_to, freed=freed)
+
+
+def _answered(stream: Stream | None, request: EnqueueRequest) -> EnqueueResponse | None:
+    """Return the answer to a row that came before, None for the next one; refuse one that is further on."""
+    last = 0 if stream is None else stream.last_seq
+    if request.seq > last:
+        if request.prev_seq != last:
+            raise StreamGap(last)
+        return None
+    count = sum(len(delivery.recipients) for delivery in request.deliveries)
+    if stream is not None and request.seq == last and len(stream.results) == count:
+        return EnqueueResponse(tuple(map(Result, stream.results)))
+    return EnqueueResponse((Result.OK,) * count)
+
+
+def _messages(posts: Sequence[_Post]) -> list[_Message]:
+    """Return what a queue is to get, each message once."""
+    return list({post.message.sha256: post.message for post in posts}.values())
+
+
+def _rows_a_queue(row: _Row) -> int:
+    return max((len(_messages(posts)) for posts in row.posts.values()), default=1)
+
+
+def _entries(head: Head, row: _Row, messages: Sequence[_Message]) -> tuple[Entry, ...]:
+    entries, total = [], head.total
+    for number, message in enumerate(messages, head.seq + 1):
+        size = len(message.content)
+        total += size
+        entries.append(
+            Entry(
+                number,
+                row.request.hub,
+                row.request.group_id,
+                row.request.seq,
+                row.request.accepted_at_ms,
+                message.sha256,
+                size,
+                total,
+                row.accepted_at + RETENTION,
+            )
+        )
+    return tuple(entries)
+
+
+def _together(posts: dict[QueueId, list[_Post]]) -> Iterator[list[QueueId]]:
+    """Yield queues in lots whose heads and entries can change together."""
+    lot: list[QueueId] = []
+    room = MOST_TOGETHER
+    for queue_id, to_one in posts.items():
+        needed = 1 + len(_messages(to_one))
+        if needed > room:
+            yield lot
+            lot, room = [], MOST_TOGETHER
+        lot.append(queue_id)
+        room -= needed
+    if lot:
+        yield lot

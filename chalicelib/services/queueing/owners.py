@@ -1,0 +1,170 @@
+"""A queue's life as its owner directs it: create, give it other keys, delete it.
+
+The owner is whoever has the queue's signature key; nothing else is known of it. A request is good for five minutes
+and at the service it names. Repeating one within that time changes nothing and is answered as the first time, so
+none needs to be remembered.
+"""
+
+import dataclasses
+import hashlib
+from typing import TypeVar
+
+from cryptography.exceptions import InvalidSignature as BadSignature
+
+from chalicelib.errors import AlreadyExists, InvalidValue, NotFound, NotFresh, NotPermitted
+from chalicelib.protocol.crypto import InvalidSignature, UnsupportedCipherSuite, cipher_suite
+from chalicelib.protocol.delivery.parts import Domain
+from chalicelib.protocol.delivery.queue_requests import CreateQueue, DeleteQueue, QSBody, QSMessage, UpdateQueue
+from chalicelib.protocol.timestamps import MINUTE
+from chalicelib.services.ports import Clock, Lost
+from chalicelib.services.queueing.limits import CreationLimits
+from chalicelib.services.queueing.ports import Digests, QueueEntries, QueueHeads
+from chalicelib.services.queueing.state import Head, QueueId
+
+FRESH = 5 * MINUTE
+MOST_DISCARDED = 1_000  # Of a deleted queue at once; what is left expires.
+
+Wanted = TypeVar("Wanted", bound=QSBody)
+
+
+def token_digest(digests: Digests, token: bytes) -> bytes:
+    """Return what is stored of an enqueue token; being keyed, it may be compared like any other value."""
+    return digests.digest("queue token", token)
+
+
+def body_of(kind: type[Wanted], message: QSMessage) -> Wanted:
+    """Return the request of a message that came to the route of its type."""
+    if not isinstance(message.request.body, kind):
+        raise InvalidValue("the message asks for something else than this route does")
+    return message.request.body
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Authentication:
+    """Tells whether a message about a queue was made by its owner, just now, for us."""
+
+    heads: QueueHeads
+    clock: Clock
+    ds_domain: Domain
+
+    def owned(self, message: QSMessage) -> Head:
+        """Return the queue that a message is about, deleted or not, or refuse the message."""
+        self.check_fresh(message)
+        (head,) = self.heads.load([QueueId(message.queue_id)])
+        if head is None:
+            raise NotFound("there is no such queue")
+        check_signature(message, head.cipher_suite, head.signature_key)
+        return head
+
+    def living(self, message: QSMessage) -> Head:
+        """Return the queue that a message is about, or refuse the message."""
+        head = self.owned(message)
+        if head.deleted:
+            raise NotFound("there is no such queue")
+        return head
+
+    def check_fresh(self, message: QSMessage) -> None:
+        """Refuse what was not made within five minutes of now, or was made for another service."""
+        freshness, now = message.request.freshness, self.clock()
+        if freshness.ds_domain != self.ds_domain:
+            raise NotFresh("the request was made for another delivery service", now)
+        if abs(freshness.time_ms - now) > FRESH:
+            raise NotFresh("the request's time is more than five minutes from now", now)
+
+
+def check_signature(message: QSMessage, suite: int, signature_key: bytes) -> None:
+    """Refuse a message that this key did not sign."""
+    try:
+        message.verify(cipher_suite(suite), signature_key)
+    except UnsupportedCipherSuite as error:
+        raise InvalidValue("the cipher suite is not one that is served here", "cipher_suite") from error
+    except InvalidSignature as error:
+        raise NotPermitted("the request is not signed with the queue's key") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owners:
+    """What the owner of a queue does with it as a whole."""
+
+    heads: QueueHeads
+    entries: QueueEntries
+    authentication: Authentication
+    limits: CreationLimits
+    digests: Digests
+    clock: Clock
+
+    def create(self, message: QSMessage, source: str) -> None:
+        """Make the queue that the message names, signed with the key inside; `source` is whence it came.
+
+        A queue of that name which has the same keys is this one: the reply was lost.
+        """
+        asked = body_of(CreateQueue, message)
+        self.authentication.check_fresh(message)
+        check_signature(message, asked.cipher_suite, asked.signature_key)
+        queue_id, now = QueueId(message.queue_id), self.clock()
+        token = token_digest(self.digests, asked.enqueue_token)
+        new = Head(queue_id, asked.cipher_suite, asked.signature_key, token, now, active_at=now, updated_at=0)
+        (head,) = self.heads.load([queue_id])
+        if head is not None:
+            if not head.deleted and _keys(head) == _keys(new):
+                return
+            raise AlreadyExists("there is or was a queue of this name")
+        self.limits.admit(source, now)
+        self.heads.create(new)
+
+    def update(self, message: QSMessage) -> None:
+        """Give the queue another key, token, or both; the key it has signs.
+
+        An update that is not newer than the last one is refused, or a captured one could bring a former key back.
+        """
+        asked, update = body_of(UpdateQueue, message), hashlib.sha256(message.signed).digest()
+        (head,) = self.heads.load([QueueId(message.queue_id)])
+        if head is not None and head.update == update and not head.deleted:
+            return  # A repeat. Its own key does not verify it any more, and nothing is told that was not known.
+        head = self.authentication.living(message)
+        if asked.freshness.time_ms <= head.updated_at:
+            raise AlreadyExists("the queue was given other keys since")
+        check_key(asked)
+        after = dataclasses.replace(
+            head,
+            cipher_suite=asked.cipher_suite,
+            signature_key=asked.signature_key,
+            token=token_digest(self.digests, asked.enqueue_token),
+            updated_at=asked.freshness.time_ms,
+            update=update,
+        )
+        try:
+            self.heads.rotate(head, after)
+        except Lost as error:
+            raise AlreadyExists("the queue was given other keys since") from error
+
+    def delete(self, message: QSMessage) -> None:
+        """Delete the queue and what is in it. From the burial on nothing is taken in and nothing given out."""
+        body_of(DeleteQueue, message)
+        head = self.authentication.owned(message)
+        self.heads.bury(head.queue_id, self.clock())
+        discard_all(self.heads, self.entries, head.queue_id)
+
+
+def discard_all(heads: QueueHeads, entries: QueueEntries, queue_id: QueueId) -> None:
+    """Remove what a deleted queue held, as far as one request may; the rest expires unseen."""
+    (head,) = heads.load([queue_id])
+    if head is not None:
+        entries.discard(queue_id, head.acknowledged, min(head.seq, head.acknowledged + MOST_DISCARDED))
+
+
+def check_key(asked: UpdateQueue) -> None:
+    """Refuse a key that nobody could sign with: its owner would be locked out."""
+    try:
+        suite = cipher_suite(asked.cipher_suite)
+        suite.signatures.verify(asked.signature_key, b"", b"")
+    except UnsupportedCipherSuite as error:
+        raise InvalidValue("the cipher suite is not one that is served here", "cipher_suite") from error
+    except ValueError as error:
+        raise InvalidValue("the key is not one of the cipher suite", "signature_key") from error
+    except BadSignature:
+        return  # As it had to be: what counts is that the key could be read.
+
+
+def _keys(head: Head) -> tuple[int, bytes, bytes]:
+    return head.cipher_suite, head.signature_key, head.token

@@ -1,0 +1,127 @@
+"""A client reads its queue: fetch what is new, wait for it if need be, and let go of what it has.
+
+Entries are numbered without a gap, and a head that says `seq` was written together with entry `seq`. So what is
+read is bounded by a head that was read before: a later entry could otherwise be seen while an earlier one, written
+between the two looks, is not, and `after` would step over it.
+"""
+
+import dataclasses
+
+from chalicelib.errors import NoSuchEntry, NotFound, NotPermitted
+from chalicelib.protocol.delivery.parts import Reference
+from chalicelib.protocol.delivery.queue_requests import Acknowledge, Fetch, QSMessage
+from chalicelib.protocol.delivery.queueing import Fetched, QueueEntry
+from chalicelib.protocol.timestamps import HOUR, SECOND
+from chalicelib.services.ports import Clock
+from chalicelib.services.queueing.owners import Authentication, body_of
+from chalicelib.services.queueing.ports import Bodies, QueueEntries, QueueHeads, Wait
+from chalicelib.services.queueing.state import LARGEST_ANSWER, Entry, Head, QueueId
+
+MOST_FETCHED = 500
+LONGEST_WAIT = 20 * SECOND
+FIRST_LOOK, LAST_LOOK = 100, SECOND  # Between looks at a queue that somebody waits at.
+ACTIVITY_GRAIN = HOUR
+LINK_BYTES = 2_048
+ENTRY_BYTES = 300
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """What the owner of a queue does with its entries."""
+
+    heads: QueueHeads
+    entries: QueueEntries
+    bodies: Bodies
+    authentication: Authentication
+    clock: Clock
+    wait: Wait
+
+    def fetch(self, message: QSMessage) -> Fetched:
+        """Return entries after a number, in order; where there is none, wait for one as long as asked.
+
+        Where none is returned although `last` is further on, everything up to `last` had expired.
+        """
+        asked = body_of(Fetch, message)
+        head = self.authentication.living(message)
+        if asked.after > head.seq:
+            raise NoSuchEntry(head.seq)
+        now = self.clock()
+        if now - head.active_at >= ACTIVITY_GRAIN:
+            self.heads.touch(head.queue_id, now)
+        most = min(asked.most, MOST_FETCHED)
+        until = now + min(asked.wait_ms, LONGEST_WAIT)
+        after, look = asked.after, FIRST_LOOK
+        while True:
+            found = self._new(head, after, most)
+            now = self.clock()
+            if found or most == 0 or now >= until:
+                return Fetched(self._with_messages(found), head.acknowledged, head.seq)
+            after = head.seq  # What there was had expired.
+            self.wait(min(look, until - now))
+            look = min(2 * look, LAST_LOOK)
+            head = self._again(head)
+
+    def acknowledge(self, message: QSMessage) -> None:
+        """Let go of all entries up to a number; a number that was let go of before changes nothing."""
+        asked = body_of(Acknowledge, message)
+        head = self.authentication.living(message)
+        if asked.up_to > head.seq:
+            raise NoSuchEntry(head.seq)
+        if asked.up_to <= head.acknowledged:
+            return
+        freed = self._total_up_to(head, asked.up_to)
+        # First the entries, then the mark: after a crash between the two a repeat finds its work to do. The entries
+        # are the client's to lose from here on, and the queue looks fuller than it is until then.
+        self.entries.discard(head.queue_id, head.acknowledged, asked.up_to)
+        self.heads.mark(head.queue_id, asked.up_to, freed, head.look_again_at)
+
+    def _new(self, head: Head, after: int, most: int) -> list[Entry]:
+        after = max(after, head.acknowledged)
+        if head.seq <= after or most == 0:
+            return []
+        entries = self.entries.read(head.queue_id, after, head.seq, most, self.clock())
+        room = LARGEST_ANSWER
+        for place, entry in enumerate(entries):
+            room -= _weight(entry)
+            if room < 0 and place:
+                return entries[:place]
+        return entries
+
+    def _again(self, before: Head) -> Head:
+        (head,) = self.heads.load([QueueId(before.queue_id)])
+        if head is None or head.deleted:
+            raise NotFound("there is no such queue")
+        if head.signature_key != before.signature_key:
+            raise NotPermitted("the request is not signed with the queue's key")
+        return head
+
+    def _total_up_to(self, head: Head, up_to: int) -> int:
+        """Return how many bytes went in up to an entry, by that entry or by the first one after it that is left."""
+        left = self.entries.read(head.queue_id, up_to - 1, head.seq, 1, self.clock())
+        if not left:
+            return head.total
+        return left[0].total - (left[0].size if left[0].number > up_to else 0)
+
+    def _with_messages(self, entries: list[Entry]) -> tuple[QueueEntry, ...]:
+        inline = {entry.body for entry in entries if entry.size <= LARGEST_ANSWER}
+        messages = self.bodies.get(inline) if inline else {}
+        return tuple(
+            QueueEntry(
+                entry.number,
+                entry.hub,
+                entry.group_id,
+                entry.seq,
+                entry.accepted_at,
+                messages[entry.body] if entry.body in messages else self._reference(entry),
+            )
+            for entry in entries
+        )
+
+    def _reference(self, entry: Entry) -> Reference:
+        return Reference(self.bodies.link(entry.body), entry.body, entry.size)
+
+
+def _weight(entry: Entry) -> int:
+    """Return the bytes that an entry has in an answer, rather too many than too few."""
+    message = entry.size if entry.size <= LARGEST_ANSWER else LINK_BYTES
+    return message + len(entry.group_id) + len(entry.hub) + ENTRY_BYTES

@@ -1,0 +1,56 @@
+"""The port `PeerCalls`: other delivery services over mutual TLS.
+
+Every call goes to the origin that the operator admitted, shows our certificate, follows no redirect, and has a bound
+on its time and on the bytes of its answer. Nothing is tried twice here: who calls knows what may be repeated.
+"""
+
+import time
+
+import urllib3
+import urllib3.exceptions
+
+from chalicelib.services.delivery.state import DsPeer
+from chalicelib.services.ports import Unreachable
+from chalicelib.storage.federation_tls import FederationTls
+from chalicelib.storage.https import plain_headers, read_bounded
+
+CALL_SECONDS = 20.0  # A caller of ours may wait for the answer, and the gateway gives up after 29.
+MOST_BYTES = 4_500_000  # What a route of ours can pass on.
+
+
+class HttpsPeerCalls:
+    """Calls peers as the delivery service whose certificate `tls` holds."""
+
+    def __init__(self, tls: FederationTls, call_seconds: float = CALL_SECONDS) -> None:
+        self.tls = tls
+        self.call_seconds = call_seconds
+
+    def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]:
+        """Return status, media type and body of what the peer answers; a redirect or a 5xx is no answer."""
+        if not path.startswith("/"):
+            raise ValueError("a path begins with /")
+        deadline = time.monotonic() + self.call_seconds
+        headers = plain_headers({"Content-Type": media_type})
+        try:
+            response = self.tls.identified().request(
+                "POST",
+                peer.origin + path,
+                body=body,
+                headers=headers,
+                timeout=urllib3.Timeout(total=self.call_seconds),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(f"the peer {peer.domain} did not answer: {type(error).__name__}") from error
+        try:
+            answer = read_bounded(response, MOST_BYTES, deadline)
+        except BaseException as error:
+            response.close()  # What is left of the answer must not be read as the next one.
+            if isinstance(error, urllib3.exceptions.HTTPError | OSError):
+                raise Unreachable(f"the answer of {peer.domain} broke off: {type(error).__name__}") from error
+            raise
+        if not (200 <= response.status < 300 or 400 <= response.status < 500):
+            raise Unreachable(f"the peer {peer.domain} answered with status {response.status}")
+        return response.status, response.headers.get("Content-Type", "").partition(";")[0].strip().lower(), answer

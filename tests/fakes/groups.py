@@ -1,0 +1,294 @@
+"""The rows and objects of groups, in memory: the epoch never skips, objects never change and stand before their names.
+
+`GroupTables` is what several of the ports look at; tests may look too.
+"""
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, ChunkStore, Ref, reference
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.delivery.ports import Exists
+from chalicelib.services.delivery.state import LOG_LIFE_DAYS, Answer, GroupId, Head, Kind, LogRow, PastEpoch, Shard
+from chalicelib.services.ports import Clock, Lost
+from tests.fakes.faults import Fake, Faults, fallible, require
+
+LOG_LIFE = LOG_LIFE_DAYS * DAY
+WAKE_DELAY = 5 * SECOND
+
+Name = TypeVar("Name")
+Value = TypeVar("Value")
+
+
+@dataclasses.dataclass
+class Wake:
+    """A group with something to deliver: up to which row, when, and since when the index may know."""
+
+    seq: int
+    next_at: int
+    touched: int
+
+
+@dataclasses.dataclass
+class GroupTables:
+    """Everything that one delivery service has stored of its groups."""
+
+    lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
+    heads: dict[GroupId, Head] = dataclasses.field(default_factory=dict)
+    logs: dict[GroupId, dict[int, LogRow]] = dataclasses.field(default_factory=dict)
+    pasts: dict[tuple[GroupId, int], PastEpoch] = dataclasses.field(default_factory=dict)
+    answers: dict[tuple[GroupId, bytes], Answer] = dataclasses.field(default_factory=dict)
+    shards: dict[tuple[GroupId, int], Shard] = dataclasses.field(default_factory=dict)
+    wakes: dict[GroupId, Wake] = dataclasses.field(default_factory=dict)
+    objects: dict[GroupId, dict[Ref, bytes]] = dataclasses.field(default_factory=dict)
+    written_at: dict[tuple[GroupId, Ref], int] = dataclasses.field(default_factory=dict)
+    wrote: dict[GroupId, int] = dataclasses.field(default_factory=dict)
+
+
+class MemoryGroups(Fake):
+    port = "groups"
+
+    def __init__(self, faults: Faults, tables: GroupTables, clock: Clock) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+        self.clock = clock
+
+    @fallible
+    def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]:
+        answer = self._standing(group_id, digest)
+        return self.tables.heads.get(group_id), None if answer is None else answer.response
+
+    @fallible
+    def create(self, head: Head, rows: Sequence[LogRow], answer: Answer) -> None:
+        require(not (head.deleted or head.frozen or head.blocked_since), "a group begins at an end")
+        self._check_rows(head, head.seq - len(rows), rows)
+        if head.group_id in self.tables.heads:
+            raise Exists
+        self._refuse_repeat(head.group_id, answer)
+        self._become(head, 0, head.seq - len(rows), rows)
+        self._keep(head.group_id, answer)
+
+    @fallible
+    def advance(
+        self,
+        before: Head,
+        after: Head,
+        rows: Sequence[LogRow] = (),
+        past: PastEpoch | None = None,
+        answer: Answer | None = None,
+    ) -> None:
+        self._check_step(before, after)
+        self._check_rows(after, before.seq, rows)
+        self._refuse_unless(before, before.epoch, before.seq, before.version)
+        self._refuse_repeat(before.group_id, answer)
+        if past is not None:
+            require(past.epoch <= after.epoch, "an epoch that is still to come is past")
+            self._check_there(before.group_id, (past.root, past.joiners))
+            self.tables.pasts[before.group_id, past.epoch] = past
+        self._become(after, before.shards, before.seq, rows)
+        self._keep(before.group_id, answer)
+
+    @fallible
+    def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None:
+        require(bool(rows), "an append of nothing")
+        require(not (before.deleted or before.frozen or before.blocked_since), "a message to a group that takes none")
+        known = self._refuse_unless(before, before.epoch, before.seq)
+        if known.deleted or known.frozen or known.blocked_since:
+            raise Lost
+        self._refuse_repeat(before.group_id, answer)
+        after = dataclasses.replace(known, seq=before.seq + len(rows))
+        self._check_rows(after, before.seq, rows)
+        self._become(after, known.shards, before.seq, rows)
+        self._keep(before.group_id, answer)
+
+    @fallible
+    def answer(self, group_id: GroupId, answer: Answer) -> None:
+        self._check_answer(answer)
+        if self._standing(group_id, answer.digest) is None:
+            self._keep(group_id, answer)
+
+    @fallible
+    def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]:
+        require(most > 0, "a page of nothing")
+        return self.rows(group_id, after)[:most]
+
+    @fallible
+    def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None:
+        past = self.tables.pasts.get((group_id, epoch))
+        return past if past is not None and past.until > self.clock() else None
+
+    def rows(self, group_id: GroupId, after: int = 0) -> list[LogRow]:
+        """Return what the log holds after a seq, without a call that counts."""
+        oldest = self.clock() - LOG_LIFE
+        log = self.tables.logs.get(group_id, {})
+        return [log[seq] for seq in sorted(log) if seq > after and log[seq].accepted_at > oldest]
+
+    # --- what holds of every caller
+
+    def _check_step(self, before: Head, after: Head) -> None:
+        def same(head: Head) -> tuple[object, ...]:
+            return head.group_id, head.created_at, head.sealed
+
+        require(same(before) == same(after), "a group changes what never changes of it")
+        require(not before.deleted, "a group that was deleted changes")
+        require(after.version == before.version + 1, "the version counts changes one by one")
+        require(after.epoch in {before.epoch, before.epoch + 1}, "the epoch skips or falls")
+        require(after.shards >= before.shards, "a group has fewer shards than before")
+        require(after.used_at >= before.used_at, "a group was used earlier than before")
+        require(not before.frozen or after.frozen or after.deleted, "a frozen group thaws")
+
+    def _check_rows(self, after: Head, before_seq: int, rows: Sequence[LogRow]) -> None:
+        require(after.shards > 0, "a group that nobody delivers to")
+        require(bool(after.root) != after.deleted, "a group has a root until it is deleted")
+        require([row.seq for row in rows] == list(range(before_seq + 1, after.seq + 1)), "the log has a gap")
+        require(all(row.epoch <= after.epoch for row in rows), "a message of an epoch to come")
+        require(all(row.body or row.kind is Kind.CREATED for row in rows), "a message that says nothing")
+        self._check_there(after.group_id, (after.root, *(row.root for row in rows)))
+
+    def _check_there(self, group_id: GroupId, refs: Iterable[Ref]) -> None:
+        there = self.tables.objects.get(group_id, {})
+        require(all(ref in there for ref in refs if ref), "a row names an object that is not there yet")
+
+    def _check_answer(self, answer: Answer) -> None:
+        require(len(answer.digest) == 32, "an answer to what is no SHA-256")
+        require(bool(answer.response) and answer.until > self.clock(), "an answer that is never given")
+
+    # --- what is stored
+
+    def _standing(self, group_id: GroupId, digest: bytes) -> Answer | None:
+        answer = self.tables.answers.get((group_id, digest))
+        return answer if answer is not None and answer.until > self.clock() else None
+
+    def _refuse_unless(self, before: Head, epoch: int, seq: int, version: int | None = None) -> Head:
+        known = self.tables.heads.get(before.group_id)
+        if known is None or (known.epoch, known.seq) != (epoch, seq) or version not in {None, known.version}:
+            raise Lost
+        if version is not None:
+            require(known == before, "a head that no read gave out")
+        return known
+
+    def _refuse_repeat(self, group_id: GroupId, answer: Answer | None) -> None:
+        if answer is not None:
+            self._check_answer(answer)
+            if self._standing(group_id, answer.digest) is not None:
+                raise Lost
+
+    def _become(self, head: Head, shards_before: int, seq_before: int, rows: Sequence[LogRow]) -> None:
+        self.tables.heads[head.group_id] = head
+        log = self.tables.logs.setdefault(head.group_id, {})
+        log.update({row.seq: row for row in rows})
+        for shard in range(shards_before, head.shards):
+            self.tables.shards[head.group_id, shard] = Shard(head.group_id, shard, seq_before)
+        if rows:
+            now = self.clock()
+            self.tables.wakes[head.group_id] = Wake(head.seq, now + WAKE_DELAY, now)
+
+    def _keep(self, group_id: GroupId, answer: Answer | None) -> None:
+        if answer is not None:
+            self.tables.answers[group_id, answer.digest] = answer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Objects:
+    """The objects of one group; each load counts as a call of the port."""
+
+    port: "MemoryGroupObjects"
+    group_id: GroupId
+
+    def load(self, refs: Collection[Ref]) -> Mapping[Ref, bytes]:
+        return self.port.load(self.group_id, refs)
+
+
+class MemoryGroupObjects(Fake):
+    port = "objects"
+
+    def __init__(self, faults: Faults, tables: GroupTables, clock: Clock) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+        self.clock = clock
+
+    def of(self, group_id: GroupId) -> ChunkStore:
+        return _Objects(self, group_id)
+
+    @fallible
+    def load(self, group_id: GroupId, refs: Collection[Ref]) -> Mapping[Ref, bytes]:
+        there = self.tables.objects.get(group_id, {})
+        if any(ref not in there for ref in refs):
+            raise LookupError("an object of a group is not there")
+        return {ref: there[ref] for ref in refs}
+
+    @fallible
+    def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None:
+        there = self.tables.objects.setdefault(group_id, {})
+        for ref, content in written.items():
+            require(len(ref) == REF_SIZE, "a reference of another length")
+            require(reference(ref[:ATTEMPT_SIZE], content) == ref, "an object under another one's reference")
+            there[ref] = content
+            self.tables.written_at[group_id, ref] = self.clock()
+        if written:
+            self.tables.wrote.setdefault(group_id, self.clock())
+
+
+class MemoryGarbage(Fake):
+    port = "garbage"
+
+    def __init__(self, faults: Faults, tables: GroupTables, clock: Clock) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+        self.clock = clock
+
+    @fallible
+    def groups(self, after: GroupId | None, most: int) -> list[GroupId]:
+        """Go backwards, for no order is promised; miss what was first written in the last second."""
+        require(most > 0, "a page of nothing")
+        settled = self.clock() - SECOND
+        known = sorted((group for group, since in self.tables.wrote.items() if since <= settled), reverse=True)
+        return list(itertools.islice((group for group in known if after is None or group < after), most))
+
+    @fallible
+    def objects(self, group_id: GroupId) -> Mapping[Ref, int]:
+        return {ref: self.tables.written_at[group_id, ref] for ref in self.tables.objects.get(group_id, {})}
+
+    @fallible
+    def roots(self, group_id: GroupId, now: int) -> set[Ref]:
+        return self._roots(group_id, now)
+
+    def _roots(self, group_id: GroupId, now: int) -> set[Ref]:
+        head = self.tables.heads.get(group_id)
+        if head is None:
+            return set()
+        pasts = [past for (group, _), past in self.tables.pasts.items() if group == group_id and past.until > now]
+        cursors = (shard.cursor for (group, _), shard in self.tables.shards.items() if group == group_id)
+        cursor = min(cursors, default=head.seq)
+        log = self.tables.logs.get(group_id, {})
+        rows = [row for seq, row in log.items() if seq > cursor and row.accepted_at > now - LOG_LIFE]
+        named = {head.root, *(row.root for row in rows)}
+        for past in pasts:
+            named |= {past.root, past.joiners}
+        return named - {Ref(b"")}
+
+    @fallible
+    def delete(self, group_id: GroupId, refs: Sequence[Ref]) -> None:
+        require(not self._roots(group_id, self.clock()) & set(refs), "an object is deleted that a row names")
+        for ref in refs:
+            self.tables.objects.get(group_id, {}).pop(ref, None)
+            self.tables.written_at.pop((group_id, ref), None)
+
+    @fallible
+    def purge(self, group_id: GroupId) -> None:
+        head = self.tables.heads.get(group_id)
+        require(head is None or head.deleted, "a group is purged that lives")
+        for table in (self.tables.logs, self.tables.objects, self.tables.wrote, self.tables.wakes):
+            table.pop(group_id, None)
+        _forget(self.tables.pasts, group_id)
+        _forget(self.tables.answers, group_id)
+        _forget(self.tables.shards, group_id)
+        _forget(self.tables.written_at, group_id)
+
+
+def _forget(rows: dict[tuple[GroupId, Name], Value], group_id: GroupId) -> None:
+    for key in [key for key in rows if key[0] == group_id]:
+        del rows[key]
