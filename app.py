@@ -15,7 +15,7 @@ BLUEPRINTS = {
         "federation_doors.door",
         "provider_jobs.jobs",
     ),
-    "delivery": ("well_known.door", "token_api.door", "delivery_jobs.jobs"),
+    "delivery": ("well_known.door", "token_api.door", "qs_doors.door", "delivery_jobs.jobs"),
 }
 
 
