@@ -1,6 +1,29 @@
-"""What callers import: the client of the GP's API, and the check of a webhook's signature."""
+"""What callers import: clients of the GP's API, of a delivery service and of a queue, and the check of a webhook."""
 
 from chalicelib.client.ap_client import ApClient, ApiProblem
+from chalicelib.client.delivery_client import DeliveryClient, JoinInfo, group_update, seal_state_key
+from chalicelib.client.ds_https import NoAnswer, NotAnAnswer, ServiceKey
+from chalicelib.client.ds_requests import DeliveryRefused
+from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
+from chalicelib.client.signer import SignatureKey, Signer
 from chalicelib.client.webhook import InvalidWebhook, verify_webhook
 
-__all__ = ["ApClient", "ApiProblem", "InvalidWebhook", "verify_webhook"]
+__all__ = [
+    "ApClient",
+    "ApiProblem",
+    "DeliveryClient",
+    "DeliveryRefused",
+    "InvalidWebhook",
+    "JoinInfo",
+    "NoAnswer",
+    "NotAnAnswer",
+    "Queue",
+    "QueueClient",
+    "QueueRefused",
+    "ServiceKey",
+    "SignatureKey",
+    "Signer",
+    "group_update",
+    "seal_state_key",
+    "verify_webhook",
+]

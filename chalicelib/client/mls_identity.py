@@ -38,6 +38,11 @@ class Identity:
         return cls(suite, Credential(BASIC, name), private, capabilities)
 
     @property
+    def cipher_suite(self) -> int:
+        """Return the number of the cipher suite."""
+        return self.suite.suite.number
+
+    @property
     def signature_key(self) -> bytes:
         """Return the public signature key."""
         return self.suite.suite.signatures.public_key(self.signature_private)

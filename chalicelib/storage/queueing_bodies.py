@@ -3,7 +3,8 @@
     bodies  digest   until, gone_at, and ⟦message⟧ if it has at most 350 kB
 
 What lies in S3 is encrypted with the stage's key and not sealed by us, so that a link can lead a client to it.
-There a message is written before its row; the bucket forgets objects after 40 days, a row before that.
+There a message is written before its row; the bucket forgets what is under `bodies/` after 38 days, and no row
+lasts longer.
 """
 
 from collections.abc import Collection
@@ -39,7 +40,7 @@ class AwsBodies:
             known = self.database.get(BODIES, {"b": name})
             if known is not None and number(known, "until") >= until:
                 return
-            self.objects.put(name.hex(), message)
+            self.objects.put(_object(name), message)
         else:
             row["sealed"] = self.sealer.seal(BODIES, name, message)
         try:
@@ -56,14 +57,18 @@ class AwsBodies:
 
     def link(self, sha256: bytes) -> str:
         """Return a URL by which anybody may fetch a large message for five minutes."""
-        return self.objects.link(self._name(sha256).hex())
+        return self.objects.link(_object(self._name(sha256)))
 
     def _message(self, sha256: bytes, row: Item | None) -> bytes:
         if row is None or number(row, "until") <= self.clock():
             raise LookupError("a message is not stored, or not any more")
         if "sealed" in row:
             return self.sealer.open(BODIES, self._name(sha256), blob(row, "sealed"))
-        return self.objects.get(blob(row, "b").hex())
+        return self.objects.get(_object(blob(row, "b")))
 
     def _name(self, sha256: bytes) -> bytes:
         return self.digests.digest("queue body", sha256)
+
+
+def _object(name: bytes) -> str:
+    return f"bodies/{name.hex()}"

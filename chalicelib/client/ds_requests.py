@@ -1,0 +1,136 @@
+"""Requests to a delivery service: signed, sent in the way their size takes, and matched with their answers."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+from chalicelib.client.ds_https import Https, NoAnswer, NotAnAnswer, Reply
+from chalicelib.client.signer import Signer
+from chalicelib.errors import DecodeError
+from chalicelib.protocol.delivery import media
+from chalicelib.protocol.delivery.directory import Upload, UploadReference
+from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
+from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
+from chalicelib.protocol.delivery.responses import (
+    Answer,
+    CreateGroupRefused,
+    CreateGroupResponse,
+    DSError,
+    DSErrorCode,
+    DSResponse,
+    UploadAnswer,
+)
+from chalicelib.protocol.mls.framing import MLSMessage
+from chalicelib.protocol.tls import decode
+
+LARGEST_POST: Final = 3_000_000
+"""Bytes of a message that is posted as it is; a larger one is uploaded first."""
+
+Given = TypeVar("Given", bound=Answer)
+
+
+class DeliveryRefused(Exception):
+    """The delivery service refused; `error` says why, and `status` is the HTTP status.
+
+    `required_proposals` are those that the next commit must cover; `reason` is create-group's own.
+    """
+
+    def __init__(self, status: int, error: DSError, reason: CreateGroupResponse | None = None) -> None:
+        super().__init__(f"{error.code.name.lower()} {error.check_id}".strip())
+        self.status = status
+        self.error = error
+        self.reason = reason
+
+    @property
+    def code(self) -> DSErrorCode:
+        """Return what kind of refusal it is."""
+        return self.error.code
+
+    @property
+    def check(self) -> str:
+        """Return the id of the check that failed, or nothing."""
+        return self.error.check_id
+
+    @property
+    def current_epoch(self) -> int:
+        """Return the epoch that the group is in, where the code is about that."""
+        return self.error.current_epoch
+
+    @property
+    def required_proposals(self) -> tuple[MLSMessage, ...]:
+        """Return the proposals that the next commit must cover."""
+        return self.error.required_proposals
+
+    @property
+    def retry_after(self) -> float:
+        """Return the seconds after which it may be tried again."""
+        return self.error.retry_after_ms / 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Requests:
+    """Asks one hub as one signer."""
+
+    https: Https
+    hub: Domain
+    signer: Signer
+    uploader: tuple[Signer, DSSenderID] | None
+    forwarded: bool
+    clock: Callable[[], float]
+    entropy: Callable[[int], bytes]
+
+    def fresh(self) -> Freshness:
+        """Return what makes a request good once, from now on and at the hub."""
+        return Freshness(int(self.clock() * 1000), self.entropy(NONCE_SIZE), self.hub)
+
+    def ask(self, sender: DSSenderID, body: Body, kind: type[Given]) -> Given:
+        """Sign and send a request, and return its answer, which is of this kind."""
+        answer = self.send(sign_message(sender, DSRequest(body), self.signer.sign))
+        if not isinstance(answer, kind):
+            raise NotAnAnswer("the answer is one to another kind of request")
+        return answer
+
+    def send(self, message: DSMessage) -> Answer:
+        """Send a signed message, the first time or again, and return the answer to it."""
+        encoded, digest = message.encode(), message.request_sha256
+        hub = f"hubs/{quote(self.hub, safe='')}/" if self.forwarded else ""
+        path = f"/ds/v1/{hub}{message.request.request_type.route}"
+        try:
+            if len(encoded) <= LARGEST_POST:
+                reply = self.https.post(path, media.DS_MESSAGE, encoded, media.DS_RESPONSE)
+            else:
+                self._upload(message.sender_id, encoded, digest)
+                reference = UploadReference(digest, len(encoded)).encode()
+                reply = self.https.post(path, media.DS_REFERENCE, reference, media.DS_RESPONSE)
+        except NoAnswer as lost:
+            lost.message = message
+            raise
+        return _answer(reply, digest)
+
+    def _upload(self, sender: DSSenderID, encoded: bytes, digest: bytes) -> None:
+        signer, uploader = self.uploader or (self.signer, sender)
+        request = DSRequest(Upload(digest, len(encoded), self.fresh()))
+        answer = self.send(sign_message(uploader, request, signer.sign))
+        if not isinstance(answer, UploadAnswer):
+            raise NotAnAnswer("an upload was answered with something else")
+        self.https.put(answer.url, encoded)
+
+
+def _answer(reply: Reply, digest: bytes) -> Answer:
+    """Return the answer to the request of this digest, or raise what it says instead."""
+    if reply.media_type != media.DS_RESPONSE:
+        raise NotAnAnswer("this is not the answer of a delivery service", reply.status)
+    try:
+        response = decode(DSResponse.read, reply.body)
+    except DecodeError as error:
+        raise NotAnAnswer(str(error), reply.status) from error
+    if response.request_sha256 != digest:
+        raise NotAnAnswer("the answer is to another request", reply.status)
+    match response.body:
+        case DSError() as refusal:
+            raise DeliveryRefused(reply.status, refusal)
+        case CreateGroupRefused(reason):
+            raise DeliveryRefused(reply.status, DSError(DSErrorCode.REFUSED, reason.name.lower()), reason)
+        case answer:
+            return answer

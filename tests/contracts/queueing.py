@@ -1,0 +1,95 @@
+"""The ports of a queueing service, behind fakes or real adapters."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from chalicelib.services.ports import Alarms, Buckets
+from chalicelib.services.queueing.ports import Bodies, ConfigKeys, Digests, QueueEntries, QueueHeads, Streams, Wait
+from chalicelib.storage.alarms import AwsAlarms
+from chalicelib.storage.buckets import AwsBuckets
+from chalicelib.storage.config_keys import AwsConfigKeys
+from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.dynamodb import Database
+from chalicelib.storage.keyring import AwsKeyring
+from chalicelib.storage.objects import Objects
+from chalicelib.storage.queueing_bodies import AwsBodies
+from chalicelib.storage.queueing_entries import AwsQueueEntries
+from chalicelib.storage.queueing_heads import AwsQueueHeads
+from chalicelib.storage.queueing_streams import AwsStreams
+from chalicelib.storage.sealing import Sealer
+from tests.contracts import aws
+from tests.fakes.clock import SettableClock
+from tests.fakes.queueing import QueueWorld
+from tests.services.queueing.queues import EU, Qs
+
+
+@dataclasses.dataclass(frozen=True)
+class QueuePorts:
+    """One queueing service's stored state. `lose_reply(port, method)` is as in `tests.contracts.ports`."""
+
+    clock: SettableClock
+    lose_reply: Callable[[str, str], None]
+    heads: QueueHeads
+    entries: QueueEntries
+    streams: Streams
+    bodies: Bodies
+    config_keys: ConfigKeys
+    digests: Digests
+    buckets: Buckets
+    alarms: Alarms
+    wait: Wait
+
+    def qs(self) -> Qs:
+        """Return the service over these ports."""
+        return Qs.over(
+            self.heads,
+            self.entries,
+            self.streams,
+            self.bodies,
+            self.config_keys,
+            self.digests,
+            self.buckets,
+            self.alarms,
+            self.clock,
+            self.wait,
+            EU,
+        )
+
+
+def memory() -> QueuePorts:
+    """Return the ports of a new world in memory."""
+    world = QueueWorld()
+    return QueuePorts(
+        world.clock,
+        lambda port, method: world.fail(port, method, when="after"),
+        world.heads,
+        world.entries,
+        world.streams,
+        world.bodies,
+        world.config_keys,
+        world.digests,
+        world.buckets,
+        world.alarms,
+        world.wait,
+    )
+
+
+def on_aws(stage: str, clock: SettableClock) -> QueuePorts:
+    """Return the adapters of a stage as one more container would make them."""
+    database = Database(stage)
+    keys = DataKeys(database, clock)
+    sealer, keyring = Sealer(keys), AwsKeyring(keys)
+    return QueuePorts(
+        clock,
+        lambda _port, _method: aws.lose_next_reply(),
+        AwsQueueHeads(database),
+        AwsQueueEntries(database, sealer),
+        AwsStreams(database),
+        AwsBodies(database, Objects(stage, "objects"), sealer, keyring, clock),
+        AwsConfigKeys(keys),
+        keyring,
+        AwsBuckets(database),
+        AwsAlarms(stage, clock),
+        lambda milliseconds: time.sleep(milliseconds / 1000),
+    )

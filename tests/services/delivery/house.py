@@ -1,0 +1,263 @@
+"""A delivery service over fakes, and people who are members of its groups."""
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
+from chalicelib.client.mls_member import Member, Pending
+from chalicelib.protocol.crypto import CipherSuite
+from chalicelib.protocol.delivery.group_messages import SendMessage, SubmitProposals
+from chalicelib.protocol.delivery.group_updates import (
+    AddClients,
+    AddedClient,
+    AddUsers,
+    CommitRequest,
+    CreateGroupRequest,
+    DeleteGroupRequest,
+    JoinByExternalCommit,
+    MLSGroupUpdate,
+    RemoveClients,
+    RemoveUsers,
+    ResyncClient,
+    UpdateClient,
+)
+from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, WelcomeInfo
+from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
+from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
+from chalicelib.protocol.delivery.queueing import ClientQueueConfig
+from chalicelib.protocol.delivery.responses import DSResponse, Ok
+from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
+from chalicelib.protocol.mls.commit import ProposalOrRef
+from chalicelib.protocol.mls.extensions import external_senders_extension
+from chalicelib.protocol.mls.framing import MLSMessage, decode_message
+from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
+from chalicelib.protocol.mls.policy import Policy
+from chalicelib.protocol.mls.proposals import Add, Proposal, Remove
+from chalicelib.protocol.mls.welcome import Welcome
+from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.services.delivery.commits import Commits
+from chalicelib.services.delivery.creation import Creation
+from chalicelib.services.delivery.desk import Desk
+from chalicelib.services.delivery.fanout import Fanout
+from chalicelib.services.delivery.information import Information
+from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.recipients import Recipients
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.senders import Senders
+from chalicelib.services.delivery.sending import Sending
+from chalicelib.services.delivery.state import GroupId, Head
+from chalicelib.services.delivery.vault import Vault
+from tests.fakes.delivery import DeliveryWorld
+
+SUITE = 1
+Adding = AddUsers | AddClients | CommitRequest
+Removing = RemoveUsers | RemoveClients | DeleteGroupRequest
+GROUP = GroupId(b"a group")
+SECOND = 1_000
+
+
+class House:
+    """One delivery service: its use cases over a world of fakes, and what was delivered by them."""
+
+    def __init__(self, world: DeliveryWorld | None = None, *, may_lack_sender: bool = False) -> None:
+        self.world = world or DeliveryWorld(peers=("us.ds.example",))
+        self.may_lack_sender = may_lack_sender
+        self.noticed: list[tuple[bytes, GroupId]] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Build everything anew, as another container would: only the world stays."""
+        world = self.world
+        self.vault = Vault(world.objects, world.keys, world.entropy, world.domain)
+        scribe = Scribe(world.groups, world.hints)
+        self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock)
+        senders = Senders(world.directory, world.users)
+        self.desk = Desk(
+            Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender),
+            Commits(world.groups, self.vault, scribe, senders, self.removals),
+            Sending(world.groups, self.vault, scribe, self.removals, world.hints),
+            Information(world.groups, self.vault, scribe, senders, world.uploads, world.keys),
+            world.clock,
+            world.domain,
+        )
+        self.fanout = Fanout(
+            world.groups,
+            world.shards,
+            world.wakes,
+            world.hints,
+            Recipients(world.groups, self.vault),
+            world.queueing_services,
+            MembershipLog(world.memberships, lambda user, group_id: self.noticed.append((user, group_id))),
+            self.removals,
+            world.alarms,
+            world.clock,
+            world.domain,
+        )
+
+    def serve(self, message: DSMessage) -> Any:
+        """Pass a message to the desk and return what it answers."""
+        content = self.desk.serve(message.request.request_type.route, message.encode())
+        response = decode(DSResponse.read, content, TREE_ELEMENTS)
+        assert response.request_sha256 == message.request_sha256
+        return response.body
+
+    def head(self, group_id: GroupId = GROUP) -> Head:
+        """Return a group's head."""
+        head, _ = self.world.groups.load(group_id, b"")
+        assert head is not None
+        return head
+
+    def deliver(self) -> None:
+        """Deliver everything that is due, now."""
+        self.world.clock.advance(60 * SECOND)
+        self.fanout.sweep()
+
+
+class Person:
+    """A client: its identity, its queue, and its membership in one group."""
+
+    def __init__(self, house: House, name: str, domain: str | None = None, user: str | None = None) -> None:
+        self.house = house
+        self.random = random.Random(name).randbytes
+        identity = f"mimi://example.com/d/{user or name}/{name}".encode()
+        self.identity = Identity.basic(SUITE, identity, self.random)
+        self.domain = domain or house.world.domain
+        self.name = name
+        self.queue = ClientQueueConfig(Domain(self.domain), Sealed(1, name.encode().ljust(OVERHEAD + 8, b".")))
+        self.offered: PrivateKeyPackage | None = None
+        self.group: Member | None = None
+
+    @property
+    def member(self) -> Member:
+        """The membership, which there must be."""
+        assert self.group is not None
+        return self.group
+
+    @property
+    def now(self) -> int:
+        """The time in seconds."""
+        return self.house.world.clock() // SECOND
+
+    # What it says.
+
+    def sign(self, sender: DSSenderID, body: Body) -> DSMessage:
+        return sign_message(sender, DSRequest(body), self.identity.sign)
+
+    def as_member(self, body: Body) -> DSMessage:
+        return self.sign(DSSenderID.leaf(self.member.leaf_index), body)
+
+    def fresh(self) -> Freshness:
+        return Freshness(self.house.world.clock(), self.random(NONCE_SIZE), Domain(self.house.world.domain))
+
+    def key_package(self) -> PrivateKeyPackage:
+        self.offered = self.identity.key_package(self.random, self.now)
+        return self.offered
+
+    def creation(self, group_id: GroupId = GROUP, *, with_sender: bool = True, **changes: Any) -> DSMessage:
+        """Return the request to create a group that lists this service."""
+        owner = self.key_package()
+        sender = self.house.vault.signer(group_id, SUITE).public
+        extensions = (external_senders_extension((sender,)),) if with_sender else ()
+        self.group = Member.create(owner, group_id, self.random, extensions)
+        info = self.group.group_info(with_tree=True)
+        request = CreateGroupRequest(group_id, owner.public, self.queue, info)
+        return self.as_member(dataclasses.replace(request, **changes))
+
+    def create(self, group_id: GroupId = GROUP, *, with_sender: bool = True) -> None:
+        assert self.house.serve(self.creation(group_id, with_sender=with_sender)) == Ok()
+
+    def commit(self, *proposals: Proposal | bytes, path: bool = True) -> Pending:
+        return self.member.commit(proposals, self.random, self.now, path=path)
+
+    def adding(self, *people: "Person", kind: type[Adding] = AddUsers) -> tuple[DSMessage, Pending]:
+        packages = {person: person.key_package().public for person in people}
+        pending = self.commit(*(Add(package) for package in packages.values()))
+        suite = self.member.suite.suite
+        added = tuple(AddedClient(package.reference(suite), person.queue) for person, package in packages.items())
+        welcomes = () if pending.welcome is None else (pending.welcome,)
+        return self.as_member(kind(update_of(pending), welcomes, added)), pending
+
+    def add(self, *people: "Person", kind: type[Adding] = AddUsers) -> None:
+        """Add people, who join from their Welcome."""
+        message, pending = self.adding(*people, kind=kind)
+        assert self.house.serve(message) == Ok()
+        self.accepted(pending, joining=people)
+
+    def accepted(self, pending: Pending, joining: Sequence["Person"] = (), others: Sequence["Person"] = ()) -> None:
+        """Move on after a commit was accepted, and let others follow or join."""
+        self.group = pending.accepted
+        for person in joining:
+            person.join(pending)
+        for person in others:
+            person.receive(pending.commit)
+
+    def join(self, pending: Pending) -> None:
+        assert self.offered is not None
+        assert pending.welcome is not None
+        assert isinstance(pending.welcome.body, Welcome)
+        reference = self.offered.public.reference(self.member_suite)
+        request = WelcomeInfo(GROUP, self.identity.signature_key, pending.staged.context.epoch, self.fresh())
+        answer = self.house.serve(self.sign(DSSenderID.key_package(reference), request))
+        tree = getattr(answer, "ratchet_tree", None)
+        assert isinstance(tree, bytes)
+        self.group = Member.join(self.offered, pending.welcome.body, tree)
+
+    @property
+    def member_suite(self) -> CipherSuite:
+        return self.identity.suite.suite
+
+    def receive(self, message: MLSMessage | bytes) -> bytes | None:
+        """Take in a message; return what it says if it is an application message."""
+        decoded = decode_message(message) if isinstance(message, bytes) else message
+        after = self.member.receive(decoded, self.now)
+        if isinstance(after, bytes):
+            return after
+        self.group = after
+        return None
+
+    def saying(self, data: bytes) -> DSMessage:
+        message = self.member.protect_application(data, self.random)
+        return self.as_member(SendMessage(message, self.fresh()))
+
+    def say(self, data: bytes) -> None:
+        assert self.house.serve(self.saying(data)) == Ok()
+
+    def proposing(self, *proposals: Proposal) -> DSMessage:
+        messages = tuple(self.member.propose(proposal) for proposal in proposals)
+        return self.as_member(SubmitProposals(messages, self.fresh()))
+
+    def updating(self) -> tuple[DSMessage, Pending]:
+        pending = self.commit()
+        return self.as_member(UpdateClient(update_of(pending))), pending
+
+    def removing(self, *people: "Person", kind: type[Removing] = RemoveUsers) -> tuple[DSMessage, Pending]:
+        pending = self.commit(*(Remove(person.member.leaf_index) for person in people))
+        return self.as_member(kind(update_of(pending))), pending
+
+    def asking_to_return(self) -> DSMessage:
+        reference = self.key_package().public.reference(self.member_suite)
+        assert self.offered is not None
+        request = ExternalCommitInfo(GROUP, self.identity.signature_key, self.offered.public, self.fresh())
+        return self.sign(DSSenderID.key_package(reference), request)
+
+    def returning(self, info: GroupInfo, tree: bytes, old_leaf: int | None) -> tuple[DSMessage, Pending]:
+        """Return the request to come in by an external commit: anew, or in the place of an old leaf."""
+        proposals = () if old_leaf is None else (ProposalOrRef(Remove(old_leaf)),)
+        pending = Member.join_by_external_commit(
+            self.identity, info, tree, self.random, self.now, proposals=proposals, policy=Policy()
+        )
+        offered = self.key_package().public
+        sender = DSSenderID.key_package(offered.reference(self.member_suite))
+        if old_leaf is None:
+            joining = JoinByExternalCommit(update_of(pending), offered, self.queue, self.fresh())
+            return self.sign(sender, joining), pending
+        key = self.identity.signature_key
+        return self.sign(sender, ResyncClient(GROUP, key, update_of(pending), offered, None, self.fresh())), pending
+
+
+def update_of(pending: Pending) -> MLSGroupUpdate:
+    info = pending.group_info
+    return MLSGroupUpdate(pending.commit, PartialGroupInfo(info.extensions, info.signature))
