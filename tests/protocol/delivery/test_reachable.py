@@ -77,7 +77,7 @@ def ask_everything(state: GroupState) -> None:
     """Read all that a request might ask of a state."""
     tree = state.group.tree
     assert isinstance(tree, ChunkedTree)
-    assert state.info()
+    assert state.info().signature == b"signature"
     assert {leaf_index for leaf_index, _ in state.records.all()} == {i for i, _ in Draft(tree).all_leaves()}
     for index in range(2 * tree.leaf_capacity - 1):
         tree.summary(index)
