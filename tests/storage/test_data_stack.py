@@ -73,7 +73,9 @@ OWN: dict[Role, set[str]] = {
     "provider": {
         "sii", "users", "log", "filter", "jobs", "verify", "limit", "events", "peers", "subs",
     },
-    "delivery": {"groups", "members", "ds-users", "directory", "ds-peers", "queues", "streams", "bodies"},
+    "delivery": {
+        "groups", "members", "ds-users", "directory", "account-events", "ds-peers", "queues", "streams", "bodies",
+    },
 }  # fmt: skip
 
 
