@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tests.fakes.clients import MemoryDirectory, MemoryMemberships, MemoryUsers
 from tests.fakes.clock import FixedEntropy, SettableClock
 from tests.fakes.delivery_keys import MemoryDsKeys, MemoryUploads
+from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.fanout import MemoryFanoutHints, MemoryQueueingServices, MemoryShards, MemoryWakes
 from tests.fakes.faults import Fake, Faults, When
 from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups
@@ -42,6 +43,8 @@ class DeliveryWorld:
         self.directory = MemoryDirectory(self.faults, self.clock)
         self.keys = MemoryDsKeys(self.faults, domain)
         self.uploads = MemoryUploads(self.faults, domain, self.clock)
+        self.ds_peers = MemoryDsPeers(self.faults, Tables(), self.clock)
+        self.peer_calls = MemoryPeerCalls(self.faults)
         self.buckets = MemoryBuckets(self.faults, Tables())
         self.alarms = MemoryAlarms(self.faults)
 
