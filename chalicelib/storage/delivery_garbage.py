@@ -28,7 +28,8 @@ class AwsGarbage:
         """Return groups that wrote objects, from each partition of the index in turn."""
         found: list[GroupId] = []
         for shard in range(0 if after is None else wrote_shard(after), WROTE_SHARDS):
-            condition, values = "#wrote_shard = :shard", Item(shard=shard)
+            condition = "#wrote_shard = :shard"
+            values: Item = {"shard": shard}
             if after is not None and shard == wrote_shard(after):
                 condition += " AND #g > :after"
                 values["after"] = after
@@ -56,8 +57,8 @@ class AwsGarbage:
         cursor = min((shard.cursor for shard in self.shards.of(group_id)), default=number(head, "seq"))
         first, last = rows_of.log_name(cursor + 1), rows_of.log_name(rows_of.LAST_SEQ)
         condition = "#g = :g AND #r BETWEEN :first AND :last"
-        values: Item = {"g": group_id, "first": first, "last": last}
-        for row in self.database.query(GROUPS, condition, values, only=("root", "accepted_at")):
+        between: Item = {"g": group_id, "first": first, "last": last}
+        for row in self.database.query(GROUPS, condition, between, only=("root", "accepted_at")):
             if number(row, "accepted_at") > now - rows_of.LOG_LIFE:
                 named.add(rows_of.root_of(row))
         return named - {Ref(b"")}
