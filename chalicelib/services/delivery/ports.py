@@ -45,6 +45,7 @@ class Groups(Protocol):
     behind the rows that stood already.
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
     and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
+    Where the request was answered meanwhile, `create`, `advance` and `append` raise `Lost` too.
     `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
     """
 
@@ -105,7 +106,8 @@ class Shards(Protocol):
 
     `take` leases a shard to one worker until `until`, or returns None while another has it. `save` writes a shard
     that was taken, if nobody took it since, and raises `Lost` otherwise; a lease in the past gives it back. `of`
-    lists a group's shards.
+    lists a group's shards. Beside those that deliver to leaves every group has the one called `MEMBERSHIPS`, which
+    begins with its log.
     """
 
     def take(self, group_id: GroupId, shard: int, now: int, until: int) -> Shard | None: ...
