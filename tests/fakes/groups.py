@@ -99,7 +99,8 @@ class MemoryGroups(Fake):
         if known.deleted or known.frozen or known.blocked_since:
             raise Lost
         self._refuse_repeat(before.group_id, answer)
-        after = dataclasses.replace(known, seq=before.seq + len(rows))
+        used_at = known.used_at if known.sealed else max(known.used_at, *(row.accepted_at for row in rows))
+        after = dataclasses.replace(known, seq=before.seq + len(rows), used_at=used_at)
         self._check_rows(after, before.seq, rows)
         self._become(after, known.shards, before.seq, rows)
         self._keep(before.group_id, answer)
@@ -137,7 +138,6 @@ class MemoryGroups(Fake):
         require(after.version == before.version + 1, "the version counts changes one by one")
         require(after.epoch in {before.epoch, before.epoch + 1}, "the epoch skips or falls")
         require(after.shards >= before.shards, "a group has fewer shards than before")
-        require(after.used_at >= before.used_at, "a group was used earlier than before")
         require(not before.frozen or after.frozen or after.deleted, "a frozen group thaws")
 
     def _check_rows(self, after: Head, before_seq: int, rows: Sequence[LogRow]) -> None:
