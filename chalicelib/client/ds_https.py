@@ -31,8 +31,9 @@ LONGEST_ANSWER: Final = 12 << 20
 LONGEST_REFERENCE: Final = 256 << 20
 """Bytes of the largest thing fetched by reference: a tree of 2^18 leaves, twice over."""
 
+PROBLEM: Final = "application/problem+json"
+
 _PIECE = 64 << 10
-_PROBLEM = "application/problem+json"
 
 
 class NoAnswer(Exception):
@@ -63,13 +64,24 @@ class Reply:
 
     @property
     def lost(self) -> bool:
-        """Say whether something between us and the service may have answered in its place."""
-        return self.status >= 500 or self.status == 429
+        """Say whether the service's own answer may have been lost, so that to ask again is worth it.
+
+        A problem document with 429 or 503 is no such thing: it says that nothing was done, and when to come back.
+        """
+        if self.status in {429, 503}:
+            return self.media_type != PROBLEM
+        return self.status >= 500
+
+    @property
+    def retry_after(self) -> float | None:
+        """Return the seconds of Retry-After, if they are said."""
+        after = self.headers.get("Retry-After", "")
+        return float(after) if after.isdecimal() else None
 
     def problem(self) -> dict[str, Any]:
         """Return the problem document (RFC 9457), or {} where it is none."""
         try:
-            found = json.loads(self.body) if self.media_type == _PROBLEM else {}
+            found = json.loads(self.body) if self.media_type == PROBLEM else {}
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
@@ -91,7 +103,7 @@ class Https:
 
     def post(self, path: str, media_type: str, body: bytes, answer: str, seconds: float = SECONDS) -> Reply:
         """Post a body until there is an answer: of the type `answer`, or one that nobody else would give."""
-        headers = {"Content-Type": media_type, "Accept": f"{answer}, {_PROBLEM}"}
+        headers = {"Content-Type": media_type, "Accept": f"{answer}, {PROBLEM}"}
         return self._repeat("POST", self.url + path, headers, body, seconds, answer=answer)
 
     def get(self, path: str) -> Reply:
@@ -138,9 +150,9 @@ class Https:
                 pause *= 2
             try:
                 reply = self._once(method, url, headers, body, seconds, most)
-            except SSLError:
-                raise  # Whoever it is, it is not who we mean, and will not be the next time.
             except HTTPError as error:
+                if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
+                    raise  # Whoever it is, it is not who we mean, and will not be the next time.
                 reason = type(error).__name__
                 continue
             if not reply.lost or (answer and reply.media_type == answer):

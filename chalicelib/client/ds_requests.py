@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from chalicelib.client.ds_https import Https, NoAnswer, NotAnAnswer, Reply
+from chalicelib.client.ds_https import PROBLEM, Https, NoAnswer, NotAnAnswer, Reply
 from chalicelib.client.signer import Signer
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery import media
@@ -26,6 +26,8 @@ from chalicelib.protocol.tls import decode
 
 LARGEST_POST: Final = 3_000_000
 """Bytes of a message that is posted as it is; a larger one is uploaded first."""
+
+_HELD_BACK = {429: DSErrorCode.TOO_MANY_REQUESTS, 503: DSErrorCode.UNAVAILABLE}
 
 Given = TypeVar("Given", bound=Answer)
 
@@ -119,6 +121,10 @@ class Requests:
 
 def _answer(reply: Reply, digest: bytes) -> Answer:
     """Return the answer to the request of this digest, or raise what it says instead."""
+    if reply.media_type == PROBLEM and reply.status in _HELD_BACK:
+        # A gateway's: the request never came to the service.
+        retry_after_ms = int((reply.retry_after or 1.0) * 1000)
+        raise DeliveryRefused(reply.status, DSError(_HELD_BACK[reply.status], retry_after_ms=retry_after_ms))
     if reply.media_type != media.DS_RESPONSE:
         raise NotAnAnswer("this is not the answer of a delivery service", reply.status)
     try:

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final, Self
 
 from chalicelib.client.ds_https import Description, Https, NoAnswer, NotAnAnswer, Reply, ServiceKey, describe
@@ -137,7 +137,9 @@ class QueueClient:
         """Let go of all entries up to and including a number."""
         self._ask("acknowledge", Acknowledge(up_to, self._fresh()))
 
-    def entries(self, wait: float = 20.0, most: int = 100, *, forever: bool = True) -> Iterator[QueueEntry]:
+    def entries(
+        self, wait: float = 20.0, most: int = 100, *, forever: bool = True
+    ) -> Generator[QueueEntry, None, None]:
         """Return what comes, each once and in order, with its message fetched; or stop where nothing is waiting.
 
         By asking for the next entry the caller says that it has finished the one before. What is finished is
@@ -148,7 +150,8 @@ class QueueClient:
         try:
             while True:
                 page = self.fetch(finished, wait, most)
-                finished = acknowledged = max(finished, page.acknowledged)
+                acknowledged = page.acknowledged
+                finished = max(finished, acknowledged)
                 for entry in page.entries:
                     if self._is_new(entry):
                         yield dataclasses.replace(entry, message=self._https.resolve(entry.message))
@@ -174,8 +177,7 @@ class QueueClient:
             lost.message = message
             raise
         if reply.status >= 400:
-            after = reply.headers.get("Retry-After", "")
-            raise QueueRefused(reply.status, reply.problem(), float(after) if after.isdecimal() else None)
+            raise QueueRefused(reply.status, reply.problem(), reply.retry_after)
         if not 200 <= reply.status < 300:
             raise NotAnAnswer("this is not the answer of a queueing service", reply.status)
         return reply

@@ -9,7 +9,7 @@ from tests.fakes.delivery_keys import MemoryDsKeys, MemoryUploads
 from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.fanout import MemoryFanoutHints, MemoryQueueingServices, MemoryShards, MemoryWakes
 from tests.fakes.faults import Fake, Faults, When
-from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups
+from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryRounds
 from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
 from tests.fakes.tables import Tables
@@ -35,6 +35,7 @@ class DeliveryWorld:
         self.groups = MemoryGroups(self.faults, self.tables, self.clock)
         self.objects = MemoryGroupObjects(self.faults, self.tables, self.clock)
         self.garbage = MemoryGarbage(self.faults, self.tables, self.clock)
+        self.rounds = MemoryRounds(self.faults)
         self.shards = MemoryShards(self.faults, self.tables)
         self.wakes = MemoryWakes(self.faults, self.tables, self.clock)
         self.hints = MemoryFanoutHints(self.faults, self.tables)
@@ -46,10 +47,16 @@ class DeliveryWorld:
         self.queue_remover = MemoryQueueRemover(self.faults)
         self.keys = MemoryDsKeys(self.faults, domain)
         self.uploads = MemoryUploads(self.faults, domain, self.clock)
+<<<<<<< HEAD
         tables = Tables()
         self.buckets = MemoryBuckets(self.faults, tables)
         self.ds_peers = MemoryDsPeers(self.faults, tables, self.clock)
         self.peer_calls = MemoryPeerCalls(self.faults)
+=======
+        self.ds_peers = MemoryDsPeers(self.faults, Tables(), self.clock)
+        self.peer_calls = MemoryPeerCalls(self.faults)
+        self.buckets = MemoryBuckets(self.faults, Tables())
+>>>>>>> main
         self.alarms = MemoryAlarms(self.faults)
 
     def fail(self, port: str, method: str, when: When = "before", times: int = 1, skip: int = 0) -> None:

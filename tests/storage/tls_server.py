@@ -74,7 +74,7 @@ def serving(
                 self.wfile.flush()
                 time.sleep(reply.pause)
 
-        do_GET = do_POST  # noqa: N815 - the library's name
+        do_GET = do_PUT = do_POST  # noqa: N815 - the library's names
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
             pass

@@ -46,7 +46,7 @@ class Groups(Protocol):
     behind the rows that stood already.
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
     and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
-    `answer` stores an answer alone.
+    Where the request was answered meanwhile, `create`, `advance` and `append` raise `Lost` too.
     `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
     """
 
@@ -81,16 +81,25 @@ class Garbage(Protocol):
     """What is needed to collect objects that nothing refers to any more.
 
     `groups` names some groups that wrote objects, a page at a time. `objects` lists a group's objects with the times
-    they were written. `roots` are all roots that rows of the group name: head, past epochs, and rows of the log after
-    the least cursor; expired rows do not count. `delete` removes objects; one that has gone is gone. `purge` removes
-    every row of a group that was deleted and delivered long ago, but the head, which keeps its id from being used.
+    they were written. `named` is what the rows of the group name: the roots of states (of the head, of past epochs,
+    and of rows of the log that some shard or some domain has yet to get), and beside them objects that lead to no
+    other, such as lists of joiners; expired rows do not count. `delete` removes objects; one that has gone is gone.
+    `purge` removes every row of a group that was deleted and delivered long ago, but the head, which keeps its id
+    from being used.
     """
 
     def groups(self, after: GroupId | None, most: int) -> list[GroupId]: ...
     def objects(self, group_id: GroupId) -> Mapping[Ref, int]: ...
-    def roots(self, group_id: GroupId, now: int) -> set[Ref]: ...
+    def named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]: ...
     def delete(self, group_id: GroupId, refs: Sequence[Ref]) -> None: ...
     def purge(self, group_id: GroupId) -> None: ...
+
+
+class Rounds(Protocol):
+    """How far a round over all groups has come; None at its beginning and end."""
+
+    def load(self, name: str) -> GroupId | None: ...
+    def save(self, name: str, after: GroupId | None) -> None: ...
 
 
 class Shards(Protocol):
@@ -98,7 +107,8 @@ class Shards(Protocol):
 
     `take` leases a shard to one worker until `until`, or returns None while another has it. `save` writes a shard
     that was taken, if nobody took it since, and raises `Lost` otherwise; a lease in the past gives it back. `of`
-    lists a group's shards.
+    lists a group's shards. Beside those that deliver to leaves every group has the one called `MEMBERSHIPS`, which
+    begins with its log.
     """
 
     def take(self, group_id: GroupId, shard: int, now: int, until: int) -> Shard | None: ...

@@ -1,0 +1,101 @@
+"""Going round all groups: inactive clients, unused groups, and objects that nothing refers to any more.
+
+A round is made in steps, because there may be more groups than one worker has time for: where a step ended is
+remembered, and the next one goes on from there. A group that fails is passed over, told, and met again next round.
+
+Objects are collected by marking: what the kept roots lead to is kept, and so is what was written within a day, because
+a change on its way may be about to refer to it. The list is taken before the roots are, so an object that a new root
+refers to is either reached from it or too young. Nobody but this collector deletes; who loses a race leaves its
+objects to it.
+"""
+
+import dataclasses
+
+from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
+from chalicelib.protocol.delivery.reachable import reachable
+from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.services.delivery.ports import Garbage, Groups, Rounds
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.state import LOG_LIFE_DAYS, GroupId, Head
+from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.ports import Alarms, Clock
+
+YOUNG = DAY
+STEP = 10 * MINUTE
+PAGE = 50
+ROUND = "groups"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Looks after groups that nobody asks about; `inactive` and `unused` are in milliseconds."""
+
+    groups: Groups
+    vault: Vault
+    garbage: Garbage
+    rounds: Rounds
+    removals: Removals
+    scribe: Scribe
+    alarms: Alarms
+    clock: Clock
+    inactive: int
+    unused: int
+
+    def step(self) -> int:
+        """Tend groups until the time is up or the round is done, and return how many those were."""
+        began, tended = self.clock(), 0
+        while self.clock() < began + STEP:
+            page = self.garbage.groups(self.rounds.load(ROUND), PAGE)
+            for group_id in page:
+                try:
+                    self.tend(group_id)
+                except Exception:  # noqa: BLE001 (one group must not keep the others from being tended)
+                    self.alarms.raise_("UpkeepFailed", "")
+                tended += 1
+            # A crash before this line tends these groups again, which changes nothing more.
+            self.rounds.save(ROUND, page[-1] if page else None)
+            if not page:
+                break
+        return tended
+
+    def tend(self, group_id: GroupId) -> None:
+        """Do for one group whatever is due."""
+        head, _ = self.groups.load(group_id, b"")
+        now = self.clock()
+        if head is not None and not head.deleted:
+            if head.used_at + self.unused <= now:
+                self._expire(head)
+            elif not head.sealed:
+                self._remove_inactive(group_id, now)
+        self._collect(group_id, now)
+
+    def _expire(self, head: Head) -> None:
+        """Close a group that nobody has used for long; if somebody is using it just now, that somebody wins."""
+        self.scribe.advance(head, dataclasses.replace(head, version=head.version + 1, deleted=True, blocked_since=0))
+
+    def _remove_inactive(self, group_id: GroupId, now: int) -> None:
+        def inactive(state: GroupState) -> list[tuple[int, RemovalReason]]:
+            return [
+                (leaf_index, RemovalReason.INACTIVE)
+                for leaf_index, record in state.records.all()
+                if record.active_at + self.inactive <= now
+            ]
+
+        self.removals.remove(group_id, inactive)
+
+    def _collect(self, group_id: GroupId, now: int) -> None:
+        old = [ref for ref, written_at in self.garbage.objects(group_id).items() if written_at + YOUNG <= now]
+        if not old:
+            return
+        roots, others = self.garbage.named(group_id, now)
+        head, _ = self.groups.load(group_id, b"")
+        if head is None:
+            raise LookupError("a group that wrote objects has no head")
+        kept = {*roots, *others}
+        for root in roots:
+            if not head.sealed:
+                kept |= reachable(self.vault.open(head, root))
+        self.garbage.delete(group_id, [ref for ref in old if ref not in kept])
+        if head.deleted and head.used_at + (LOG_LIFE_DAYS + 1) * DAY <= now:
+            self.garbage.purge(group_id)

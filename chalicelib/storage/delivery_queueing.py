@@ -1,0 +1,66 @@
+"""The port `QueueingServices`: our own queueing service is called, and those of other domains are asked over TLS."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from chalicelib.errors import DecodeError
+from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
+from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.ports import DsPeers, PeerCalls, StreamGap
+from chalicelib.services.ports import Refused, Unreachable
+
+PATH = "/qs/v1/enqueue"
+MEDIA_TYPE = "application/mimi-ds-fanout"
+
+
+class _Gap(msgspec.Struct, frozen=True):
+    """What a problem says of a gap."""
+
+    expected: int
+
+
+class PeerQueueingServices:
+    """All queueing services that this one knows: `local` is the one of its own domain."""
+
+    def __init__(
+        self, domain: str, local: Callable[[EnqueueRequest], EnqueueResponse], peers: DsPeers, calls: PeerCalls
+    ) -> None:
+        self.domain = domain
+        self.local = local
+        self.peers = peers
+        self.calls = calls
+
+    def enqueue(self, domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        """Hand a row of a log to the queueing service of a domain, and return what became of it."""
+        if domain == self.domain:
+            return self.local(request)
+        peer = self.peers.of_domain(domain)
+        if peer is None:
+            raise Unreachable(f"no delivery service of the domain {domain} is admitted")
+        status, _, body = self.calls.post(peer, PATH, MEDIA_TYPE, request.encode())
+        if status == 200:
+            return _answer(domain, request, body)
+        if status == 409 and (gap := _gap(body)) is not None:
+            raise StreamGap(gap)
+        if 400 <= status < 500:
+            raise Refused(status, f"the queueing service of {domain} refuses")
+        raise Unreachable(f"the queueing service of {domain} answered with status {status}")
+
+
+def _answer(domain: str, request: EnqueueRequest, body: bytes) -> EnqueueResponse:
+    try:
+        answer = decode(EnqueueResponse.read, body)
+    except DecodeError as error:
+        raise Unreachable(f"the queueing service of {domain} answered with something else") from error
+    if len(answer.results) != sum(len(delivery.recipients) for delivery in request.deliveries):
+        raise Unreachable(f"the queueing service of {domain} answered for other recipients")
+    return answer
+
+
+def _gap(body: bytes) -> int | None:
+    try:
+        expected = msgspec.json.decode(body, type=_Gap).expected
+    except msgspec.MsgspecError:
+        return None
+    return expected if 0 <= expected < 1 << 64 else None
