@@ -132,7 +132,7 @@ def fanout() -> Fanout:
         Recipients(rows(), vault()),
         PeerQueueingServices(
             domain,
-            lambda request: delivery.enqueueing().enqueue(request, domain),
+            lambda request: delivery.enqueueing().enqueue(request, delivery.ds_domain()),
             delivery.ds_peers(),
             delivery.peer_calls(),
         ),
