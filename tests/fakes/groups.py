@@ -12,7 +12,17 @@ from typing import TypeVar
 from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, ChunkStore, Ref, reference
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.delivery.ports import Exists
-from chalicelib.services.delivery.state import LOG_LIFE_DAYS, Answer, GroupId, Head, Kind, LogRow, PastEpoch, Shard
+from chalicelib.services.delivery.state import (
+    LOG_LIFE_DAYS,
+    MEMBERSHIPS,
+    Answer,
+    GroupId,
+    Head,
+    Kind,
+    LogRow,
+    PastEpoch,
+    Shard,
+)
 from chalicelib.services.ports import Clock, Lost
 from tests.fakes.faults import Fake, Faults, fallible, require
 
@@ -68,7 +78,9 @@ class MemoryGroups(Fake):
         if head.group_id in self.tables.heads:
             raise Exists
         self._refuse_repeat(head.group_id, answer)
-        self._become(head, 0, head.seq - len(rows), rows)
+        begins = head.seq - len(rows)
+        self.tables.shards[head.group_id, MEMBERSHIPS] = Shard(head.group_id, MEMBERSHIPS, begins)
+        self._become(head, 0, begins, rows)
         self._keep(head.group_id, answer)
 
     @fallible
