@@ -53,9 +53,9 @@ def check_covered(state: GroupState, staged: StagedCommit, now: int) -> None:
     received = {stored.reference: stored.received_at for stored in state.proposals}
     for reference, queued in state.group.proposals.items():
         # [mds-cover-2] A SelfRemove is mandatory too, once the others have had the time to hear of it.
-        if isinstance(queued.proposal, SelfRemove) and received[reference] + GRACE <= now:
-            if queued.sender.index not in staged.removed:
-                missing.append(reference)
+        due = isinstance(queued.proposal, SelfRemove) and received[reference] + GRACE <= now
+        if due and queued.sender.index not in staged.removed:
+            missing.append(reference)
     if missing:
         raise MustCover(state.group.epoch, [one.message for one in state.proposals if one.reference in missing])
 
@@ -123,9 +123,8 @@ def renew(
     A group that was reinitialised takes no proposals any more.
     """
     here = at_hand(state, written)
-    left = tuple(
-        _renewed(one, Draft(here.group.tree)) for one in state.removals if one.leaf_index not in staged.removed
-    )
+    draft = Draft(here.group.tree)
+    left = tuple(_renewed(one, draft) for one in state.removals if one.leaf_index not in staged.removed)
     if not left or state.group.reinit is not None:
         return dataclasses.replace(state, removals=left), (), {}
     renewed, messages, more = propose(dataclasses.replace(here, removals=left), now, signer)
@@ -138,9 +137,8 @@ def renew(
 def _renewed(removal: Removal, draft: Draft) -> Removal:
     """Return a removal that is to be proposed again, of the client as it names itself now: its key may be new."""
     leaf = draft.leaf(removal.leaf_index)
-    return dataclasses.replace(
-        removal, client=removal.client if leaf is None else draft.policy.client(leaf), reference=b""
-    )
+    client = removal.client if leaf is None else draft.policy.client(leaf)
+    return dataclasses.replace(removal, client=client, reference=b"")
 
 
 def overdue(state: GroupState, now: int) -> list[Removal]:

@@ -88,10 +88,14 @@ def _check_name(message: DSMessage) -> None:
     """[mds-create-1] Refuse a group id that no group has here, because none can: empty, or too long to be a key."""
     group_id = message.request.group_id
     if group_id is not None and not 0 < len(group_id) <= LONGEST_GROUP_ID:
-        if isinstance(message.request.body, CreateGroupRequest | PublicKey):
-            cause = InvalidRequest("mds-create-1", "the group id is empty, or too long")
-            raise CannotCreate(CreateGroupResponse.INVALID_GROUP_ID, cause)
-        raise UnknownGroup
+        cause = InvalidRequest("mds-create-1", "the group id is empty, or too long")
+        match message.request.body:
+            case CreateGroupRequest():
+                raise CannotCreate(CreateGroupResponse.INVALID_GROUP_ID, cause)
+            case PublicKey():
+                raise cause
+            case _:
+                raise UnknownGroup
 
 
 _COMMITS = (

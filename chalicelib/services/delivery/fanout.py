@@ -10,6 +10,7 @@ The stream of a group's shard at a domain has a row's `seq` wherever the row has
 one before, so the other side sees a gap.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -84,10 +85,9 @@ class Fanout:
         shard = self.shards.take(group_id, number, began, began + LEASE)
         if shard is None:
             return
-        try:
+        # Lost: the lease ran out and another worker has the shard. What was sent twice, the other side knows.
+        with contextlib.suppress(Lost):
             self._work(shard, began + WORK)
-        except Lost:
-            pass  # The lease ran out and another worker has the shard: what was sent meanwhile, the other side knows.
 
     def _work(self, shard: Shard, until: int) -> None:
         """Go on until everything is delivered or the time is up: what is new first, then what a domain missed."""

@@ -85,7 +85,7 @@ class Information:
         head, _ = self.groups.load(group_id, asked.digest)
         state = self.vault.open(_there(head))
         try:
-            key, user, client = self._outsider(asked, request, state)
+            key, user, client = self._outsider(asked, state)
         except WrongSender as failure:
             raise UnknownGroup from failure  # Whoever it is, it learns no more than of a group that is not there.
         # [mds-external-info-1] The sender is a member or belongs to a user who has one (-03).
@@ -97,7 +97,7 @@ class Information:
         proposals = tuple(decode_message(stored.message) for stored in state.proposals)
         return asked.respond(ExternalCommitInfoAnswer(MLSMessage(state.info()), self._tree(state), proposals))
 
-    def _outsider(self, asked: Asked, request: ExternalCommitInfo, state: GroupState) -> tuple[bytes, bytes, bytes]:
+    def _outsider(self, asked: Asked, state: GroupState) -> tuple[bytes, bytes, bytes]:
         """Return the key, the user and the client of who asks; a user's key names no client."""
         policy, message = state.group.policy, asked.message
         match message.sender_id.sender_type:
