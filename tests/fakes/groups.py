@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, ChunkStore, Ref, reference
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.delivery.ports import Exists
+from chalicelib.services.delivery.ports import MOST_NOTES, Exists
 from chalicelib.services.delivery.state import (
     LOG_LIFE_DAYS,
     MEMBERSHIPS,
@@ -47,6 +47,7 @@ class GroupTables:
     """Everything that one delivery service has stored of its groups."""
 
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
+    inboxes: dict[GroupId, tuple[bytes, ...]] = dataclasses.field(default_factory=dict)
     heads: dict[GroupId, Head] = dataclasses.field(default_factory=dict)
     logs: dict[GroupId, dict[int, LogRow]] = dataclasses.field(default_factory=dict)
     pasts: dict[tuple[GroupId, int], PastEpoch] = dataclasses.field(default_factory=dict)
@@ -123,6 +124,16 @@ class MemoryGroups(Fake):
         return self.rows(group_id, after)[:most]
 
     @fallible
+    def forget(self, group_id: GroupId, up_to: int) -> None:
+        shards = [shard for (group, _), shard in self.tables.shards.items() if group == group_id]
+        behind = [one.seq for shard in shards for one in shard.behind.values()]
+        cursors = [shard.cursor for shard in shards if shard.shard != MEMBERSHIPS]
+        require(up_to <= min(cursors + behind), "rows are forgotten that somebody has yet to get")
+        log = self.tables.logs.get(group_id, {})
+        for seq in [seq for seq in log if seq <= up_to]:
+            del log[seq]
+
+    @fallible
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None:
         past = self.tables.pasts.get((group_id, epoch))
         return past if past is not None and past.until > self.clock() else None
@@ -151,7 +162,9 @@ class MemoryGroups(Fake):
         require(bool(after.root) != after.deleted, "a group has a root until it is deleted")
         require([row.seq for row in rows] == list(range(before_seq + 1, after.seq + 1)), "the log has a gap")
         require(all(row.epoch <= after.epoch for row in rows), "a message of an epoch to come")
-        require(all(row.body or row.kind is Kind.CREATED for row in rows), "a message that says nothing")
+        require(
+            all(row.body or row.recipients or row.kind is Kind.CREATED for row in rows), "a message that says nothing"
+        )
         self._check_there(after.group_id, (after.root, *(row.root for row in rows)))
 
     def _check_there(self, group_id: GroupId, refs: Iterable[Ref]) -> None:
@@ -256,6 +269,29 @@ class MemoryRounds(Fake):
             self._after.pop(name, None)
         else:
             self._after[name] = after
+
+
+class MemoryInboxes(Fake):
+    port = "inboxes"
+
+    def __init__(self, faults: Faults, tables: GroupTables) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+
+    @fallible
+    def add(self, group_id: GroupId, notes: Sequence[bytes]) -> None:
+        head = self.tables.heads.get(group_id)
+        require(bool(notes) and head is not None and head.sealed, "a note to nobody, or of nothing")
+        self.tables.inboxes[group_id] = (*self.tables.inboxes.get(group_id, ()), *notes)[:MOST_NOTES]
+
+    @fallible
+    def of(self, group_id: GroupId) -> Sequence[bytes]:
+        return self.tables.inboxes.get(group_id, ())
+
+    @fallible
+    def clear(self, group_id: GroupId, notes: Sequence[bytes]) -> None:
+        if self.tables.inboxes.get(group_id, ()) == tuple(notes):
+            self.tables.inboxes.pop(group_id, None)
 
 
 class MemoryGarbage(Fake):
