@@ -112,7 +112,7 @@ class MemoryGroups(Fake):
         if known.deleted or known.frozen or known.blocked_since:
             raise Lost
         self._refuse_repeat(before.group_id, answer)
-        used_at = known.used_at if known.sealed else max(known.used_at, *(row.accepted_at for row in rows))
+        used_at = known.used(max(row.accepted_at for row in rows))
         after = dataclasses.replace(known, seq=before.seq + len(rows), used_at=used_at)
         self._check_rows(after, before.seq, rows)
         self._become(after, known.shards, before.seq, rows)
@@ -344,7 +344,7 @@ class MemoryGarbage(Fake):
     def purge(self, group_id: GroupId) -> None:
         head = self.tables.heads.get(group_id)
         require(head is None or head.deleted, "a group is purged that lives")
-        for table in (self.tables.logs, self.tables.objects, self.tables.wrote, self.tables.wakes):
+        for table in (self.tables.logs, self.tables.objects, self.tables.wrote, self.tables.wakes, self.tables.inboxes):
             table.pop(group_id, None)
         _forget(self.tables.pasts, group_id)
         _forget(self.tables.answers, group_id)
