@@ -15,9 +15,13 @@ from infra.package import REPOSITORY, NotPackaged, package, stages
 STAGES = stages()
 QUEUES: dict[str, dict[str, str]] = {
     "provider": {"Deliver": "outbox", "Sequence": "sequence", "Follow": "follow", "Scan": "scan"},
-    "delivery": {},
+    "delivery": {"FanOut": "fanout"},
 }
-SCHEDULES: dict[str, tuple[str, ...]] = {"provider": ("Sweep", "Publish", "FollowAll", "Rebuild"), "delivery": ()}
+MINUTE, HOUR = "rate(1 minute)", "rate(1 hour)"
+SCHEDULES: dict[str, dict[str, str]] = {
+    "provider": dict.fromkeys(("Sweep", "Publish", "FollowAll", "Rebuild"), MINUTE),
+    "delivery": {"SweepFanout": MINUTE, "SweepAccounts": MINUTE, "TendGroups": HOUR, "ExpireQueues": HOUR},
+}
 PUBLIC = {"provider": "/.well-known/glados", "delivery": "/openapi.json"}
 
 # In the function's own interpreter: answers one request, and finds every handler that the template names.
@@ -124,9 +128,9 @@ def test_the_template_has_the_api_and_every_queue_handler_and_schedule(
         (event,) = functions[name]["Events"].values()
         assert event["Type"] == "SQS"
         assert event["Properties"]["Queue"]["Fn::Sub"].endswith(f":glados-{stage}-{queue}")
-    for name in SCHEDULES[role(stage)]:
+    for name, rate in SCHEDULES[role(stage)].items():
         (event,) = functions[name]["Events"].values()
-        assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(1 minute)")
+        assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", rate)
 
 
 def test_every_queue_that_is_listened_to_is_in_the_data_stack_and_waits_out_its_worker(
@@ -149,7 +153,7 @@ def test_every_function_gets_the_stages_settings_and_its_own_bounds(
 ) -> None:
     said = settings(stage)
     own = {"".join(part.title() for part in name.split("_")): one for name, one in said["lambda_functions"].items()}
-    assert set(own) >= {*QUEUES[role(stage)], *SCHEDULES[role(stage)]}
+    assert set(own) == {name for one in QUEUES for name in (*QUEUES[one], *SCHEDULES[one])}
     for name, properties in functions.items():
         assert properties["Environment"]["Variables"] == said["environment_variables"]
         assert properties["Timeout"] == own.get(name, {}).get("lambda_timeout", said["lambda_timeout"])
