@@ -15,6 +15,7 @@ from chalicelib.storage.delivery_groups import AwsGroups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
 from chalicelib.storage.delivery_keys import AwsDsKeys
 from chalicelib.storage.delivery_objects import AwsGroupObjects
+from chalicelib.storage.delivery_rounds import AwsRounds
 from chalicelib.storage.delivery_shards import AwsShards
 from chalicelib.storage.delivery_uploads import AwsUploads
 from chalicelib.storage.delivery_users import AwsMemberships, AwsUsers
@@ -44,6 +45,7 @@ class DsPorts:
     groups: ports.Groups
     objects: ports.GroupObjects
     garbage: ports.Garbage
+    rounds: ports.Rounds
     shards: ports.Shards
     wakes: ports.Wakes
     hints: ports.FanoutHints
@@ -113,6 +115,7 @@ def memory() -> DsPorts:
         groups=world.groups,
         objects=world.objects,
         garbage=world.garbage,
+        rounds=world.rounds,
         shards=world.shards,
         wakes=world.wakes,
         hints=world.hints,
@@ -137,6 +140,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
         groups=AwsGroups(database, bucket, sealer, clock),
         objects=AwsGroupObjects(database, bucket, sealer, clock),
         garbage=AwsGarbage(database, bucket, shards),
+        rounds=AwsRounds(database),
         shards=shards,
         wakes=AwsWakes(database),
         hints=AwsFanoutHints(stage, AwsAlarms(stage, clock)),
