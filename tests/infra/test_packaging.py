@@ -98,25 +98,22 @@ def test_there_is_a_stage_for_each_provider_and_each_delivery_service() -> None:
     }  # fmt: skip
 
 
-def test_each_roles_policy_allows_its_own_tables_queues_and_bucket_and_no_others(stage: str) -> None:
+def test_each_roles_policy_allows_its_own_tables_indexes_queues_and_bucket_and_no_others(stage: str) -> None:
     """Beside them come the dead-letter queues, which functions leave alone, and pynamodb's scan."""
     resources = json.loads((REPOSITORY / "infra" / "data-stack.json").read_text())["Resources"].values()
     condition = {"provider": "IsProvider", "delivery": "IsDelivery"}[role(stage)]
     named = {"AWS::DynamoDB::Table": "TableName", "AWS::SQS::Queue": "QueueName", "AWS::S3::Bucket": "BucketName"}
-    needed = {
-        resource["Properties"][named[resource["Type"]]]["Fn::Sub"].removeprefix("glados-${Stage}-")
-        for resource in resources
-        if resource["Type"] in named and resource.get("Condition") in (None, condition)
-    }
+    own = [one for one in resources if one["Type"] in named and one.get("Condition") in (None, condition)]
+    needed = set()
+    for resource in own:
+        properties = resource["Properties"]
+        name = properties[named[resource["Type"]]]["Fn::Sub"].removeprefix("glados-${Stage}-")
+        needed |= {name} | {f"{name}/index/{one['IndexName']}" for one in properties.get("GlobalSecondaryIndexes", [])}
     policy = json.loads((REPOSITORY / ".chalice" / settings(stage)["iam_policy_file"]).read_text())
     stated = [one["Resource"] for one in policy["Statement"] if "Resource" in one]
     arns = [arn for one in stated for arn in (one if isinstance(one, list) else [one])]
-    kind = stage.partition("-")[0]
-    allowed = {
-        found[1]
-        for arn in arns
-        if (found := re.fullmatch(rf"arn:aws:(?:dynamodb|sqs|s3):.*glados-{kind}-\*-([a-z-]+)(?:/\*|/index/due)?", arn))
-    }
+    form = re.compile(rf"arn:aws:(?:dynamodb|sqs|s3):.*glados-{stage[:2]}-\*-([a-z-]+(?:/index/[a-z]+)?)(?:/\*)?")
+    allowed = {found[1] for arn in arns if (found := form.fullmatch(arn))}
     assert allowed == {name for name in needed if not name.endswith("-dead")}
 
 
