@@ -31,7 +31,7 @@ def reachable(state: GroupState) -> frozenset[Ref]:
 def _tree_chunks(tree: ChunkedTree) -> Iterator[Ref]:
     """Give the chunks below the top one, a tier at a time."""
     above = [tree.top]
-    for tier in range(tree.top_place.tier - 1, 0, -1):
+    for tier in range(tree.top_place.tier - 1, -1, -1):
         refs = list(_below(above))
         yield from refs
         if tier and refs:
