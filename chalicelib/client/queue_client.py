@@ -137,7 +137,9 @@ class QueueClient:
         """Let go of all entries up to and including a number."""
         self._ask("acknowledge", Acknowledge(up_to, self._fresh()))
 
-    def entries(self, wait: float = 20.0, most: int = 100, *, forever: bool = True) -> Generator[QueueEntry, None, None]:
+    def entries(
+        self, wait: float = 20.0, most: int = 100, *, forever: bool = True
+    ) -> Generator[QueueEntry, None, None]:
         """Return what comes, each once and in order, with its message fetched; or stop where nothing is waiting.
 
         By asking for the next entry the caller says that it has finished the one before. What is finished is
