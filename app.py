@@ -15,7 +15,14 @@ BLUEPRINTS = {
         "federation_doors.door",
         "provider_jobs.jobs",
     ),
-    "delivery": ("well_known.door", "token_api.door", "delivery_jobs.jobs"),
+    "delivery": (
+        "well_known.door",
+        "delivery_description.door",
+        "token_api.door",
+        "ds_doors.door",
+        "qs_doors.door",
+        "delivery_jobs.jobs",
+    ),
 }
 
 

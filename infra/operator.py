@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -245,34 +245,45 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
-    """Run one command; a refusal is told on standard error with exit status 1."""
-    asked = _parser().parse_args()
+def answer(arguments: Sequence[str]) -> dict[str, Any]:
+    """Run one command on the stage of the environment, or of `--stage`, and return what it says."""
+    asked = _parser().parse_args(arguments)
     if asked.stage:
         settings = json.loads(CONFIG.read_text())["stages"]
         if asked.stage not in settings:
-            print(f"{CONFIG} has no stage {asked.stage}; it has: {', '.join(settings)}", file=sys.stderr)
-            return 2
+            raise NoSuchStage(f"{CONFIG} has no stage {asked.stage}; it has: {', '.join(settings)}")
         os.environ.update(settings[asked.stage]["environment_variables"])
-    try:
-        if asked.run is not sign_trust_list:
+    if asked.run is not sign_trust_list:
+        try:
             config.read()
-    except KeyError as missing:
-        print(f"the environment lacks {missing.args[0]}; name a stage with --stage, or set it", file=sys.stderr)
-        return 2
-    except LookupError as error:
+        except KeyError as missing:
+            hint = "name a stage with --stage, or set it"
+            raise NoSuchStage(f"the environment lacks {missing.args[0]}; {hint}") from missing
+        except LookupError as wrong:
+            raise NoSuchStage(str(wrong)) from wrong
+    said: dict[str, Any] = asked.run(asked)
+    return said
+
+
+class NoSuchStage(Exception):
+    """The settings of the stage are not there, or are not right."""
+
+
+def main() -> int:
+    """Run one command; a refusal is told on standard error with exit status 1."""
+    try:
+        said = answer(sys.argv[1:])
+    except NoSuchStage as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        answer = asked.run(asked)
     except Refusal as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return 1
-    except (OSError, ValueError, BotoCoreError, ClientError) as error:
+    except (OSError, ValueError, LookupError, BotoCoreError, ClientError) as error:
         # A file that is not there or not what it should be, a key that cannot be retired, AWS that says no.
         print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(answer, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(said, indent=2, ensure_ascii=False, default=str))
     return 0
 
 

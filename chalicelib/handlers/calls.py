@@ -23,7 +23,7 @@ class Call(Generic[CallBody]):
     """A request that is decoded and authenticated as its route asks.
 
     `account`, `presented`, `peer` or `ds_peer` is the caller, by the route's kind; reading another kind's is a bug.
-    `media_type` is that of `raw_body`, without parameters.
+    `media_type` is that of `raw_body`, without parameters. `source` is the address that the request came from.
     """
 
     request_id: str
@@ -32,6 +32,7 @@ class Call(Generic[CallBody]):
     headers: Any
     media_type: str
     raw_body: bytes
+    source: str
     thumbprint: str | None
     idempotency_key: str | None
     caller: object

@@ -12,7 +12,7 @@ from chalicelib.handlers.ds_refusals import refused
 from chalicelib.handlers.routing import Door
 from chalicelib.protocol.delivery.media import DS_MESSAGE, DS_REFERENCE, DS_RESPONSE
 from chalicelib.protocol.delivery.messages import ROUTES
-from chalicelib.wiring import delivery as wiring
+from chalicelib.wiring import delivery, groups
 
 door = Door(__name__)
 
@@ -21,15 +21,16 @@ def _view(operation: str) -> Callable[[Call[Any]], bytes]:
     def view(call: Call[Any]) -> bytes:
         content = call.raw_body
         if call.media_type == DS_REFERENCE:
-            content = wiring.uploading().fetch_reference(content)
-        return wiring.desk().serve(operation, content)
+            content = delivery.uploading().fetch_reference(content)
+        return groups.desk().serve(operation, content)
 
     view.__doc__ = f"Serve the operation {operation} of a signed DSMessage."
     view.__name__ = operation.replace("-", "_")
     return view
 
 
+TAKES = (DS_MESSAGE, DS_REFERENCE)
+
 for _operation in ROUTES:
-    door.serve(
-        "POST", f"/ds/v1/{_operation}", "anyone", takes_bytes=(DS_MESSAGE, DS_REFERENCE), gives=DS_RESPONSE, refused=refused
-    )(_view(_operation))
+    _serve = door.serve("POST", f"/ds/v1/{_operation}", "anyone", takes_bytes=TAKES, gives=DS_RESPONSE, refused=refused)
+    _serve(_view(_operation))

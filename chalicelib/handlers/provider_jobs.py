@@ -1,41 +1,15 @@
-"""What runs without a caller: queues and schedules. The work lies in rows; queues only hurry it.
+"""What runs without a caller: queues and schedules. The work lies in rows; queues only hurry it."""
 
-One mode is safe under every deployment (contract §5): the messages of a batch that succeeded are deleted here,
-and the handler raises if any failed, so a redelivery holds the failed ones and nothing is dropped.
-"""
-
-import json
-from collections.abc import Callable
 from typing import Any
 
 from chalice import Blueprint
 
 from chalicelib import wiring
-from chalicelib.handlers import log
+from chalicelib.handlers.batches import work_off
 from chalicelib.services.provider.state import OutboxId
 from chalicelib.wiring import provider
 
 jobs = Blueprint(__name__)
-
-
-class BatchFailed(Exception):
-    """Some messages of a batch failed; they stay in the queue."""
-
-
-def work_off(event: Any, queue: str, do: Callable[[dict[str, Any]], None]) -> None:
-    """Do each message of a batch; delete those that succeeded, and raise if any failed."""
-    records = event.to_dict()["Records"]
-    failed = 0
-    for record in records:
-        try:
-            do(json.loads(record["body"]))
-        except Exception as error:  # noqa: BLE001 (one bad message must not stop the others)
-            failed += 1
-            log.failure("message failed", error, queue=queue)
-        else:
-            wiring.queues().delete(queue, record["receiptHandle"])
-    if failed:
-        raise BatchFailed(f"{failed} of {len(records)} messages failed")
 
 
 @jobs.on_sqs_message(queue=wiring.queue_name("outbox"), batch_size=10, name="deliver")

@@ -56,6 +56,7 @@ def _serve(
         headers=request.headers,
         media_type=media_type,
         raw_body=raw_body,
+        source=str((request.context.get("identity") or {}).get("sourceIp") or ""),
         thumbprint=thumbprint,
         idempotency_key=_idempotency_key(route, request.headers),
         caller=caller,

@@ -31,9 +31,12 @@ SIGNING = "sign:"
 _STRANGER_EPOCH_PAUSE = 5 * SECOND
 
 # Rows and client secrets are named by this key for good; there is no second name to find them under.
-_NEVER_ROTATED = frozenset({"digest"})
+# So is each group's external sender.
+SENDER = "external-sender"
+_NEVER_ROTATED = frozenset({"digest", SENDER})
 QUEUE_CONFIG = "queue-config"
-_ANNOUNCED = frozenset({"index", QUEUE_CONFIG})
+GROUP_STATE = "group-state"
+_ANNOUNCED = frozenset({"index", QUEUE_CONFIG, GROUP_STATE})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class DataKeys:
         Two that rotate at once begin one epoch. Codes on their way fail once when `code` rotates.
         """
         if purpose in _NEVER_ROTATED:
-            raise ValueError(f"the key {purpose} names rows for good and cannot be rotated")
+            raise ValueError(f"the key {purpose} is good for ever and cannot be rotated")
         with self._lock:
             newest = self._load(purpose)[-1].epoch
             waits = SETTLING if purpose in _ANNOUNCED or purpose.startswith(SIGNING) else 0

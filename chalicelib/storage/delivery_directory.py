@@ -191,9 +191,7 @@ class AwsDirectory:
         """Give a package out, or find that somebody else was given it or that it was removed."""
         unspent = "" if pointer.last_resort else " AND attribute_not_exists(#given_at)"
         key = _package_key(pointer.name)
-        take = Update(
-            DIRECTORY, key, "SET #given_at = :now", f"attribute_exists(#sealed){unspent}", {"now": now}
-        )
+        take = Update(DIRECTORY, key, "SET #given_at = :now", f"attribute_exists(#sealed){unspent}", {"now": now})
         try:
             row = self.database.write(take, returns="ALL_NEW", repeatable=pointer.last_resort)
         except ConditionFailed:

@@ -164,9 +164,7 @@ def log_row(group_id: GroupId, row: LogRow) -> Item:
 
 def content_of(row: LogRow) -> bytes:
     """Return what is to be sealed of a row of the log."""
-    return msgspec.msgpack.encode(
-        Content(row.body, row.sender, row.joiners, row.joined, row.left, row.recipients)
-    )
+    return msgspec.msgpack.encode(Content(row.body, row.sender, row.joiners, row.joined, row.left, row.recipients))
 
 
 def log_of(row: Item, content: bytes) -> LogRow:

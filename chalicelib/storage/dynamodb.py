@@ -257,16 +257,22 @@ class Database:
         index: str | None = None,
         most: int | None = None,
         newest_first: bool = False,
+        only: Sequence[str] = (),
     ) -> Iterator[Item]:
-        """Yield the items of one partition in key order; consistently, unless it is an index that is asked."""
+        """Yield the items of one partition in key order; consistently, unless it is an index that is asked.
+
+        `only` names the attributes that are wanted; the price is that of whole items all the same.
+        """
+        projection = ", ".join("#" + name for name in only)
         request: dict[str, Any] = {
             "TableName": self.name(table),
             "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": _names(condition),
+            "ExpressionAttributeNames": _names(f"{condition} {projection}"),
             "ExpressionAttributeValues": {":" + name: value_to_wire(value) for name, value in values.items()},
             "ScanIndexForward": not newest_first,
             **({"ConsistentRead": True} if index is None else {"IndexName": index}),
             **({} if most is None else {"Limit": most}),
+            **({"ProjectionExpression": projection} if only else {}),
         }
         return self._pages("query", request, most)
 

@@ -4,15 +4,33 @@ import functools
 
 from chalicelib import config as settings
 from chalicelib import wiring
+from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.services.delivery.peering import Peering, calling
 from chalicelib.services.delivery.state import DsPeer
+from chalicelib.services.queueing.configs import Configs
+from chalicelib.services.queueing.enqueueing import Enqueueing
+from chalicelib.services.queueing.limits import CreationLimits, HubLimits
+from chalicelib.services.queueing.owners import Authentication, Owners
+from chalicelib.services.queueing.reading import Reading
+from chalicelib.services.queueing.upkeep import Upkeep
+from chalicelib.storage.config_keys import AwsConfigKeys
 from chalicelib.storage.ds_peer_client import HttpsPeerCalls
 from chalicelib.storage.ds_peers import AwsDsPeers
+from chalicelib.storage.objects import Objects
+from chalicelib.storage.queueing_bodies import AwsBodies
+from chalicelib.storage.queueing_entries import AwsQueueEntries
+from chalicelib.storage.queueing_heads import AwsQueueHeads
+from chalicelib.storage.queueing_streams import AwsStreams
 
 
 def config() -> settings.DeliveryConfig:
     """The stage's settings, which are a delivery service's."""
     return settings.as_role(settings.DeliveryConfig, wiring.config())
+
+
+def ds_domain() -> Domain:
+    """The name of this delivery service."""
+    return Domain(config().ds_domain)
 
 
 @functools.cache
@@ -36,3 +54,73 @@ def calling_peer(thumbprint: str | None) -> DsPeer:
 def peering() -> Peering:
     """The operator's hand on peers."""
     return Peering(ds_peers(), config().ds_domain)
+
+
+def pause(milliseconds: int) -> None:
+    """Wait about that long, so that those who lost a race do not meet again."""
+    wiring.database().sleep(milliseconds / 1000 * (1 + wiring.database().jitter()) / 2)
+
+
+@functools.cache
+def queue_heads() -> AwsQueueHeads:
+    """The queues."""
+    return AwsQueueHeads(wiring.database())
+
+
+@functools.cache
+def queue_entries() -> AwsQueueEntries:
+    """What lies in the queues."""
+    return AwsQueueEntries(wiring.database(), wiring.sealer())
+
+
+@functools.cache
+def bodies() -> AwsBodies:
+    """The messages, each stored once."""
+    objects = Objects(config().stage, "objects")
+    return AwsBodies(wiring.database(), objects, wiring.sealer(), wiring.keyring(), wiring.clock())
+
+
+@functools.cache
+def queue_configs() -> Configs:
+    """Queue configs, and the key that they are sealed to."""
+    return Configs(AwsConfigKeys(wiring.data_keys()), ds_domain())
+
+
+@functools.cache
+def queue_owners() -> Owners:
+    """Creating, changing and deleting queues."""
+    keyring, clock = wiring.keyring(), wiring.clock()
+    authentication = Authentication(queue_heads(), clock, ds_domain())
+    limits = CreationLimits(wiring.buckets(), keyring)
+    return Owners(queue_heads(), queue_entries(), authentication, limits, keyring, clock)
+
+
+@functools.cache
+def queue_reading() -> Reading:
+    """Fetching from queues."""
+    clock = wiring.clock()
+    authentication = Authentication(queue_heads(), clock, ds_domain())
+    return Reading(queue_heads(), queue_entries(), bodies(), authentication, clock, pause)
+
+
+@functools.cache
+def enqueueing() -> Enqueueing:
+    """Putting hubs' rows into queues."""
+    return Enqueueing(
+        queue_heads(),
+        queue_entries(),
+        AwsStreams(wiring.database()),
+        bodies(),
+        queue_configs(),
+        HubLimits(wiring.buckets(), wiring.alarms()),
+        wiring.keyring(),
+        wiring.clock(),
+        pause,
+        ds_domain(),
+    )
+
+
+@functools.cache
+def queue_upkeep() -> Upkeep:
+    """Deleting queues that nobody uses."""
+    return Upkeep(queue_heads(), queue_entries(), wiring.clock())

@@ -20,8 +20,9 @@ from typing import Any
 
 from infra.bench._load import Target
 from infra.local.authority import Authority, client_context
+from infra.local.deployment import DATA_STACK
 from infra.local.emulator import Emulator
-from infra.local.federation import DATA_STACK, wait_for
+from infra.local.federation import wait_for
 from infra.local.stage import Doors, StageSettings, start_stage
 from infra.local.supervisor import Child, Supervisor
 

@@ -1,15 +1,12 @@
-"""A whole federation on one machine: an emulated AWS, two GPs, four application providers, and the world outside.
+"""A whole federation on one machine: an emulated AWS, two GPs, two DSs, four application providers, the world outside.
 
 Everything is set up the way operators would: the data stack from its template, accounts and peers through
-`python -m infra.operator`, webhooks through the API itself.
+`infra.operator`, webhooks through the API itself.
 """
 
 import contextlib
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chalicelib.client import ApClient, ApiProblem
 from chalicelib.protocol.glados.signed import SigningKey
+from infra.local import delivery_services
 from infra.local.authority import Authority, server_context
+from infra.local.deployment import Deployment, Ground
 from infra.local.emulator import Emulator
 from infra.local.inbox import Inbox
 from infra.local.private import write_private
-from infra.local.stage import Doors, StageSettings, start_stage
 from infra.local.supervisor import Supervisor, write_endpoints
 
 REGIONS = {"eu": "eu-central-1", "us": "us-east-1"}
@@ -33,7 +31,6 @@ APS = {"alpha": "eu", "beta": "eu", "gamma": "us", "delta": "eu"}
 TRUSTED_BULK = {"delta"}
 QUERY_RATES = {"gamma": "1000", "delta": "1000"}  # A second: they ask for every region's number. The others have 10.
 OBSERVER = "observer"
-DATA_STACK = Path(__file__).parents[1] / "data-stack.json"
 READY_SECONDS = 90.0
 
 Result = TypeVar("Result")
@@ -76,131 +73,132 @@ def running(folder: Path, *, time_scale: float, note: Callable[[str], None]) -> 
         inbox = Inbox(emulator.port, server_context(authority.issue_server("inbox")))
         inbox.start()
         undo.callback(inbox.stop)
-        setup = _Setup(folder, supervisor, emulator, authority, inbox, time_scale)
-        note("creating each region's tables, queues, keys and bucket from infra/data-stack.json")
-        setup.each(setup.create_data_stack)
-        note("introducing the providers to each other, enrolling alpha, beta, gamma and delta")
-        setup.each(setup.prepare)
-        setup.exchange_trust_lists()
-        accounts = dict(one for many in setup.each(setup.enrol) for one in many)
-        note("starting the providers eu and us")
-        setup.start_stages()
-        federation = setup.federation(accounts)
+        setup = _Setup(Ground(folder, supervisor, emulator, authority, time_scale), inbox)
+        undo.callback(setup.dismiss_operators)
+        note("creating each stage's tables, queues, keys and bucket from infra/data-stack.json")
+        setup.create_data_stacks()
+        delivery_services = [ds.start() for ds in setup.ds.values()]
+        note("introducing the stages to each other, enrolling alpha, beta, gamma and delta")
+        accounts, at_ds = setup.introduce_and_enrol()
+        note("starting the providers eu and us, and the delivery services eu and us")
+        providers = [gp.start() for gp in setup.gps.values()]
+        for child in (*delivery_services, *providers):
+            child.await_ready()
+        setup.each_gp(lambda gp: setup.gps[gp].operator.run("rebuild"))
+        federation = setup.federation(accounts, at_ds)
         for client in federation.clients.values():
             undo.callback(client.close)
         note("waiting until each provider follows the other's routing filter")
-        setup.each(lambda gp: _await_filters(federation, gp))
+        setup.each_gp(lambda gp: _await_filters(federation, gp))
+        setup.dismiss_operators()
         write_endpoints(folder, federation.endpoints)
         yield supervisor, federation
 
 
 class _Setup:
-    """The steps of starting, each told once for every GP."""
+    """The steps of starting, each told once for every stage that takes it."""
 
-    def __init__(
-        self,
-        folder: Path,
-        supervisor: Supervisor,
-        emulator: Emulator,
-        authority: Authority,
-        inbox: Inbox,
-        time_scale: float,
-    ) -> None:
-        self.folder = folder
-        self.supervisor = supervisor
-        self.emulator = emulator
-        self.authority = authority
+    def __init__(self, ground: Ground, inbox: Inbox) -> None:
+        self.ground = ground
         self.inbox = inbox
-        self.time_scale = time_scale
-        self.doors = {gp: Doors() for gp in REGIONS}
-        self.peers = {gp: authority.issue_client(f"gp-{gp}") for gp in (*REGIONS, OBSERVER)}
-        self.certificates = {ap: authority.issue_client(ap) for ap in APS}
+        self.observer = ground.authority.issue_client(f"gp-{OBSERVER}")
+        self.certificates = {ap: ground.authority.issue_client(ap) for ap in APS}
         self.trust_key = SigningKey("trust-authority", ec.generate_private_key(ec.SECP256R1()))
+        self.gps = {name: self._provider(name, region) for name, region in REGIONS.items()}
+        self.ds = {name: delivery_services.delivery_service(ground, name, region) for name, region in REGIONS.items()}
         self.keys: dict[str, dict[str, list[dict[str, str]]]] = {}
 
-    def each(self, step: Callable[[str], Result]) -> list[Result]:
+    def _provider(self, gp: str, region: str) -> Deployment:
+        settings = {
+            "GLADOS_GP": gp,
+            "GLADOS_GP_NAME": f"GLADOS provider {gp.upper()}",
+            "GLADOS_EMAIL_FROM": _sender(gp),
+            "GLADOS_TRUST_AUTHORITY": json.dumps(self.trust_key.public_jwk()),
+            "GLADOS_WEBHOOK_EXEMPT_ORIGIN": self.inbox.receiving_url,
+        }
+        return Deployment(self.ground, f"gp-{gp}", "provider", region, settings)
+
+    def each_gp(self, step: Callable[[str], Result]) -> list[Result]:
         """Do a step for every GP at once."""
         with ThreadPoolExecutor(len(REGIONS)) as pool:
             return list(pool.map(step, REGIONS))
 
-    def create_data_stack(self, gp: str) -> None:
-        """Create what is stateful, and the sender that SES asks to be verified."""
-        self.emulator.create_stack(
-            REGIONS[gp], f"glados-gp-{gp}-data", DATA_STACK, {"Stage": f"gp-{gp}", "Role": "provider"}
-        )
-        ses = self.emulator.client("sesv2", REGIONS[gp])
-        ses.create_email_identity(EmailIdentity=_sender(gp))
-        ses.close()
+    def create_data_stacks(self) -> None:
+        """Create what is stateful, and the senders that SES asks to be verified."""
+        stages = [*self.gps.values(), *self.ds.values()]
+        with ThreadPoolExecutor(len(stages)) as pool:
+            list(pool.map(Deployment.create_data_stack, stages))
+        for gp, region in REGIONS.items():
+            ses = self.ground.emulator.client("sesv2", region)
+            ses.create_email_identity(EmailIdentity=_sender(gp))
+            ses.close()
 
-    def prepare(self, gp: str) -> None:
+    def introduce_and_enrol(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """Make peers known to each other and enrol the application providers; return their accounts at GPs and DSs."""
+        with ThreadPoolExecutor(len(REGIONS)) as pool:
+            at_ds = [pool.submit(self._prepare_ds, name) for name in REGIONS]
+            self.each_gp(self._prepare_gp)
+            self._exchange_trust_lists()
+            accounts = dict(one for many in self.each_gp(self._enrol) for one in many)
+            return accounts, {ap: account for done in at_ds for ap, account in done.result().items()}
+
+    def _prepare_ds(self, name: str) -> dict[str, dict[str, Any]]:
+        ds = self.ds[name]
+        delivery_services.introduce(ds, {other: self.ds[other] for other in self.ds if other != name})
+        return delivery_services.enrol(ds, {ap: self.certificates[ap] for ap, home in APS.items() if home == name})
+
+    def _prepare_gp(self, gp: str) -> None:
         """Give a GP its client certificate, and learn its public keys."""
-        identity = self.peers[gp]
-        self.operator(
-            gp, "federation-tls", "--certificate", identity.cert, "--key", identity.key,
-            "--authorities", self.authority.cert,
-        )  # fmt: skip
-        self.keys[gp] = self.operator(gp, "keys")
+        self.gps[gp].take_certificate()
+        self.keys[gp] = self.gps[gp].operator.run("keys")
 
-    def exchange_trust_lists(self) -> None:
+    def _exchange_trust_lists(self) -> None:
         """Have the authority sign each GP's list of peers, and load it."""
+        folder = self.ground.folder
         pem = self.trust_key.private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        key = self.folder / "certificates" / "trust-authority.key"
+        key = folder / "certificates" / "trust-authority.key"
         write_private(key, pem)
 
         def load(gp: str) -> None:
+            operator = self.gps[gp].operator
             others = [self._peer(other) for other in REGIONS if other != gp]
-            plain = self.folder / f"trust-list-{gp}.json"
+            plain = folder / f"trust-list-{gp}.json"
             write_private(plain, json.dumps({"version": 1, "peers": [*others, self._observer()]}).encode())
-            signed = self.operator(gp, "sign-trust-list", plain, "--key", key, "--gp", gp)["trust_list"]
-            listed = self.folder / f"trust-list-{gp}.jws"
+            signed = operator.run("sign-trust-list", plain, "--key", key, "--gp", gp)["trust_list"]
+            listed = folder / f"trust-list-{gp}.jws"
             write_private(listed, signed.encode())
-            self.operator(gp, "load-trust-list", listed)
+            operator.run("load-trust-list", listed)
 
-        self.each(load)
+        self.each_gp(load)
 
-    def enrol(self, gp: str) -> list[tuple[str, dict[str, Any]]]:
+    def _enrol(self, gp: str) -> list[tuple[str, dict[str, Any]]]:
         """Enrol the application providers of a GP's region."""
         enrolled = []
         for ap, home in APS.items():
             if home == gp:
-                extra = ["--trusted-bulk", "--scope", "bulk"] if ap in TRUSTED_BULK else []
-                account = self.operator(
-                    gp, "enrol-ap", ap, "--name", ap.capitalize(), "--domain", f"{ap}.example",
-                    "--review", "reviewed for the local run", "--certificate", self.certificates[ap].cert,
-                    "--sms-region", "*", "--scope", "query", "--scope", "register", "--scope", "webhooks",
-                    "--scope", "reports", "--scope", "account", *extra,
-                    *(["--query-rate", QUERY_RATES[ap]] if ap in QUERY_RATES else []),
-                )  # fmt: skip
+                scopes = ["query", "register", "webhooks", "reports", "account"]
+                trusted = ["--trusted-bulk", "--scope", "bulk"] if ap in TRUSTED_BULK else []
+                rate = ["--query-rate", QUERY_RATES[ap]] if ap in QUERY_RATES else []
+                said = [word for scope in scopes for word in ("--scope", scope)]
+                account = self.gps[gp].enrol(ap, self.certificates[ap], "--sms-region", "*", *said, *trusted, *rate)
                 enrolled.append((ap, account))
         return enrolled
 
-    def start_stages(self) -> None:
-        """Start one process a GP and wait until both answer."""
-        children = []
-        for gp in REGIONS:
-            settings = StageSettings(
-                name=f"gp-{gp}",
-                app="app:app",
-                environment=self.environment(gp),
-                ca=self.authority.cert,
-                server=self.authority.issue_server(f"gp-{gp}-server"),
-                time_scale=self.time_scale,
-            )
-            children.append(start_stage(self.supervisor, settings, self.doors[gp]))
-        for child in children:
-            child.await_ready()
-        self.each(lambda gp: self.operator(gp, "rebuild"))
+    def dismiss_operators(self) -> None:
+        """End the operators' processes: nothing more is changed by hand."""
+        for stage in (*self.gps.values(), *self.ds.values()):
+            stage.operator.dismiss()
 
-    def federation(self, accounts: dict[str, dict[str, Any]]) -> Federation:
+    def federation(self, accounts: dict[str, dict[str, Any]], at_ds: dict[str, dict[str, Any]]) -> Federation:
         """Set every AP's webhook through the API, and gather how to reach everything."""
-        ca = str(self.authority.cert)
+        ca = str(self.ground.authority.cert)
         clients, aps = {}, {}
         for ap, gp in APS.items():
             account, identity = accounts[ap], self.certificates[ap]
             client = ApClient(
-                self.doors[gp].url,
+                self.gps[gp].doors.url,
                 account["client_id"],
                 account["client_secret"],
                 cert=str(identity.cert),
@@ -219,64 +217,33 @@ class _Setup:
                 "webhook": webhook,
                 "webhook_secret": client.set_webhook(webhook)["secret"],
                 "trusted_bulk": account["trusted_bulk"],
+                "ds": at_ds[ap],
             }
-        observer = self.peers[OBSERVER]
         endpoints: dict[str, Any] = {
             "ca": ca,
-            "emulator": self.emulator.url,
+            "emulator": self.ground.emulator.url,
             "inbox": self.inbox.url,
-            "gps": {gp: {"url": door.url, "public_url": door.public_url} for gp, door in self.doors.items()},
-            "ds": {},
+            "gps": {name: gp.urls for name, gp in self.gps.items()},
+            "ds": {name: {**ds.urls, "domain": delivery_services.domain_of(name)} for name, ds in self.ds.items()},
             "aps": aps,
             "peers": {
                 OBSERVER: {
                     "gp": OBSERVER,
-                    "cert": str(observer.cert),
-                    "key": str(observer.key),
+                    "cert": str(self.observer.cert),
+                    "key": str(self.observer.key),
                     "callback": f"{self.inbox.receiving_url}/{OBSERVER}",
                 }
             },
         }
-        return Federation(self.folder, self.emulator, self.inbox, endpoints, clients)
-
-    def environment(self, gp: str) -> dict[str, str]:
-        """Return the settings of a stage, as `.chalice/config.json` and AWS would give them."""
-        door = self.doors[gp]
-        return {
-            **self.emulator.environment(REGIONS[gp]),
-            "GLADOS_ROLE": "provider",
-            "GLADOS_STAGE": f"gp-{gp}",
-            "GLADOS_GP": gp,
-            "GLADOS_GP_NAME": f"GLADOS provider {gp.upper()}",
-            "GLADOS_ORIGIN": door.url,
-            "GLADOS_PUBLIC_ORIGIN": door.public_url,
-            "GLADOS_EMAIL_FROM": _sender(gp),
-            "GLADOS_TRUST_AUTHORITY": json.dumps(self.trust_key.public_jwk()),
-            "GLADOS_WEBHOOK_EXEMPT_ORIGIN": self.inbox.receiving_url,
-        }
-
-    def operator(self, gp: str, *arguments: str | Path) -> dict[str, Any]:
-        """Run `python -m infra.operator` in a stage's environment and return its answer."""
-        done = subprocess.run(
-            [sys.executable, "-m", "infra.operator", *map(str, arguments)],
-            env={"PATH": os.environ.get("PATH", os.defpath), **self.environment(gp)},
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"infra.operator {arguments[0]} failed on {gp}: {done.stderr.strip()[-2000:]}")
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+        return Federation(self.ground.folder, self.ground.emulator, self.inbox, endpoints, clients)
 
     def _peer(self, gp: str) -> dict[str, Any]:
         keys = self.keys[gp]
         return {
             "gp": gp,
             "name": f"GLADOS provider {gp.upper()}",
-            "origins": [self.doors[gp].url],
-            "thumbprints": [self.peers[gp].thumbprint()],
+            "origins": [self.gps[gp].doors.url],
+            "thumbprints": [self.gps[gp].identity.thumbprint()],
             "direction": "both",
             "keys": {
                 "filter": keys["glados-filter+jwt"],
@@ -290,7 +257,7 @@ class _Setup:
             "gp": OBSERVER,
             "name": "An observer that holds nothing",
             "origins": [self.inbox.receiving_url],
-            "thumbprints": [self.peers[OBSERVER].thumbprint()],
+            "thumbprints": [self.observer.thumbprint()],
             "direction": "inbound",
             "keys": {},
         }

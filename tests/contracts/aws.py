@@ -169,7 +169,18 @@ class ReplyLost(ConnectionError):
     """What a call raises whose effect happened and whose answer did not arrive."""
 
 
-WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "PutObject", "DeleteObject"})
+WRITES = frozenset(
+    {
+        "PutItem",
+        "UpdateItem",
+        "DeleteItem",
+        "TransactWriteItems",
+        "BatchWriteItem",
+        "PutObject",
+        "DeleteObject",
+        "DeleteObjects",
+    }
+)
 
 
 def lose_next_reply() -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 
+from tests.fakes.accounts import MemoryAccountEvents, MemoryQueueRemover
 from tests.fakes.clients import MemoryDirectory, MemoryMemberships, MemoryUsers
 from tests.fakes.clock import FixedEntropy, SettableClock
 from tests.fakes.delivery_keys import MemoryDsKeys, MemoryUploads
+from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.fanout import MemoryFanoutHints, MemoryQueueingServices, MemoryShards, MemoryWakes
 from tests.fakes.faults import Fake, Faults, When
-from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups
+from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryRounds
 from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
 from tests.fakes.tables import Tables
@@ -33,6 +35,7 @@ class DeliveryWorld:
         self.groups = MemoryGroups(self.faults, self.tables, self.clock)
         self.objects = MemoryGroupObjects(self.faults, self.tables, self.clock)
         self.garbage = MemoryGarbage(self.faults, self.tables, self.clock)
+        self.rounds = MemoryRounds(self.faults)
         self.shards = MemoryShards(self.faults, self.tables)
         self.wakes = MemoryWakes(self.faults, self.tables, self.clock)
         self.hints = MemoryFanoutHints(self.faults, self.tables)
@@ -40,9 +43,14 @@ class DeliveryWorld:
         self.memberships = MemoryMemberships(self.faults)
         self.users = MemoryUsers(self.faults)
         self.directory = MemoryDirectory(self.faults, self.clock)
+        self.account_events = MemoryAccountEvents(self.faults)
+        self.queue_remover = MemoryQueueRemover(self.faults)
         self.keys = MemoryDsKeys(self.faults, domain)
         self.uploads = MemoryUploads(self.faults, domain, self.clock)
-        self.buckets = MemoryBuckets(self.faults, Tables())
+        tables = Tables()
+        self.buckets = MemoryBuckets(self.faults, tables)
+        self.ds_peers = MemoryDsPeers(self.faults, tables, self.clock)
+        self.peer_calls = MemoryPeerCalls(self.faults)
         self.alarms = MemoryAlarms(self.faults)
 
     def fail(self, port: str, method: str, when: When = "before", times: int = 1, skip: int = 0) -> None:

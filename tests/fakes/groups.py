@@ -12,7 +12,17 @@ from typing import TypeVar
 from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, ChunkStore, Ref, reference
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.delivery.ports import Exists
-from chalicelib.services.delivery.state import LOG_LIFE_DAYS, Answer, GroupId, Head, Kind, LogRow, PastEpoch, Shard
+from chalicelib.services.delivery.state import (
+    LOG_LIFE_DAYS,
+    MEMBERSHIPS,
+    Answer,
+    GroupId,
+    Head,
+    Kind,
+    LogRow,
+    PastEpoch,
+    Shard,
+)
 from chalicelib.services.ports import Clock, Lost
 from tests.fakes.faults import Fake, Faults, fallible, require
 
@@ -68,7 +78,9 @@ class MemoryGroups(Fake):
         if head.group_id in self.tables.heads:
             raise Exists
         self._refuse_repeat(head.group_id, answer)
-        self._become(head, 0, head.seq - len(rows), rows)
+        begins = head.seq - len(rows)
+        self.tables.shards[head.group_id, MEMBERSHIPS] = Shard(head.group_id, MEMBERSHIPS, begins)
+        self._become(head, 0, begins, rows)
         self._keep(head.group_id, answer)
 
     @fallible
@@ -99,16 +111,11 @@ class MemoryGroups(Fake):
         if known.deleted or known.frozen or known.blocked_since:
             raise Lost
         self._refuse_repeat(before.group_id, answer)
-        after = dataclasses.replace(known, seq=before.seq + len(rows))
+        used_at = known.used_at if known.sealed else max(known.used_at, *(row.accepted_at for row in rows))
+        after = dataclasses.replace(known, seq=before.seq + len(rows), used_at=used_at)
         self._check_rows(after, before.seq, rows)
         self._become(after, known.shards, before.seq, rows)
         self._keep(before.group_id, answer)
-
-    @fallible
-    def answer(self, group_id: GroupId, answer: Answer) -> None:
-        self._check_answer(answer)
-        if self._standing(group_id, answer.digest) is None:
-            self._keep(group_id, answer)
 
     @fallible
     def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]:
@@ -137,7 +144,6 @@ class MemoryGroups(Fake):
         require(after.version == before.version + 1, "the version counts changes one by one")
         require(after.epoch in {before.epoch, before.epoch + 1}, "the epoch skips or falls")
         require(after.shards >= before.shards, "a group has fewer shards than before")
-        require(after.used_at >= before.used_at, "a group was used earlier than before")
         require(not before.frozen or after.frozen or after.deleted, "a frozen group thaws")
 
     def _check_rows(self, after: Head, before_seq: int, rows: Sequence[LogRow]) -> None:
@@ -232,6 +238,26 @@ class MemoryGroupObjects(Fake):
             self.tables.wrote.setdefault(group_id, self.clock())
 
 
+class MemoryRounds(Fake):
+    port = "rounds"
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__(faults, threading.RLock())
+        self._after: dict[str, GroupId] = {}
+
+    @fallible
+    def load(self, name: str) -> GroupId | None:
+        return self._after.get(name)
+
+    @fallible
+    def save(self, name: str, after: GroupId | None) -> None:
+        require(bool(name), "a round without a name")
+        if after is None:
+            self._after.pop(name, None)
+        else:
+            self._after[name] = after
+
+
 class MemoryGarbage(Fake):
     port = "garbage"
 
@@ -253,26 +279,27 @@ class MemoryGarbage(Fake):
         return {ref: self.tables.written_at[group_id, ref] for ref in self.tables.objects.get(group_id, {})}
 
     @fallible
-    def roots(self, group_id: GroupId, now: int) -> set[Ref]:
-        return self._roots(group_id, now)
+    def named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]:
+        return self._named(group_id, now)
 
-    def _roots(self, group_id: GroupId, now: int) -> set[Ref]:
+    def _named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]:
         head = self.tables.heads.get(group_id)
         if head is None:
-            return set()
+            return frozenset(), frozenset()
         pasts = [past for (group, _), past in self.tables.pasts.items() if group == group_id and past.until > now]
-        cursors = (shard.cursor for (group, _), shard in self.tables.shards.items() if group == group_id)
-        cursor = min(cursors, default=head.seq)
+        shards = [shard for (group, _), shard in self.tables.shards.items() if group == group_id]
+        behind = [domain.seq for shard in shards for domain in shard.behind.values()]
+        delivered = min([*(shard.cursor for shard in shards), *behind], default=head.seq)
         log = self.tables.logs.get(group_id, {})
-        rows = [row for seq, row in log.items() if seq > cursor and row.accepted_at > now - LOG_LIFE]
-        named = {head.root, *(row.root for row in rows)}
-        for past in pasts:
-            named |= {past.root, past.joiners}
-        return named - {Ref(b"")}
+        rows = [row for seq, row in log.items() if seq > delivered and row.accepted_at > now - LOG_LIFE]
+        roots = {head.root, *(past.root for past in pasts), *(row.root for row in rows)}
+        none = {Ref(b"")}
+        return frozenset(roots - none), frozenset({past.joiners for past in pasts} - none)
 
     @fallible
     def delete(self, group_id: GroupId, refs: Sequence[Ref]) -> None:
-        require(not self._roots(group_id, self.clock()) & set(refs), "an object is deleted that a row names")
+        roots, others = self._named(group_id, self.clock())
+        require(not (roots | others) & set(refs), "an object is deleted that a row names")
         for ref in refs:
             self.tables.objects.get(group_id, {}).pop(ref, None)
             self.tables.written_at.pop((group_id, ref), None)

@@ -39,7 +39,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
 @pytest.fixture
 def batch_failed(edge: Edge) -> type[Exception]:
-    from chalicelib.handlers.provider_jobs import BatchFailed  # noqa: PLC0415 - importing it reads the stage's settings
+    from chalicelib.handlers.batches import BatchFailed  # noqa: PLC0415 - importing it reads the stage's settings
 
     return BatchFailed
 

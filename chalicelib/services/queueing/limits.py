@@ -7,6 +7,7 @@ way to a set of queues, and each row goes into each of them.
 """
 
 import dataclasses
+import ipaddress
 import math
 
 from chalicelib.errors import TooManyRequests, Unavailable
@@ -37,13 +38,22 @@ class CreationLimits:
 
     def admit(self, source: str, now: int) -> None:
         """Spend one creation of a source's, which is remembered by a keyed digest only."""
-        owner = f"source:{self.digests.digest('queue source', source).hex()}"
+        owner = f"source:{self.digests.digest('queue source', network(source)).hex()}"
         try:
             taken, wait, _ = self.buckets.take(owner, "queues", 1, CREATIONS_A_SECOND, CREATIONS_BURST, now)
         except Unreachable as error:
             raise Unavailable("the limits on new queues cannot be checked just now") from error
         if not taken:
             raise TooManyRequests("queues-by-source", wait / SECOND)
+
+
+def network(source: str) -> str:
+    """Return what one subscriber has of the address space: of IPv6 a network of 2^64 addresses."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 @dataclasses.dataclass(slots=True)

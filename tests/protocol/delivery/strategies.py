@@ -203,6 +203,7 @@ STRUCTS: dict[Any, st.SearchStrategy[Any]] = {
     messages.DSMessage: ds_message,
     responses.DSResponse: ds_response,
     directory.AddPackage: add_package,
+    directory.KeyPackagesQuery: st.builds(directory.KeyPackagesQuery, uint16s, few(octets)),
     directory.UploadReference: st.builds(directory.UploadReference, digest, uint64s),
     **QUEUEING,
 }

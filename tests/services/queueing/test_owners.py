@@ -221,3 +221,23 @@ def test_freshness_is_signed(qs: Qs, alice: Owner) -> None:
     forged = dataclasses.replace(signed, request=dataclasses.replace(signed.request, body=body), signed=b"")
     with pytest.raises(NotPermitted):
         qs.reading.fetch(forged)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "", True),
+    ],
+)
+def test_a_source_is_an_address_or_an_ipv6_network(world: QueueWorld, qs: Qs, one: str, other: str, same: bool) -> None:
+    for number in range(100):
+        Owner(qs, f"client {number}").create(one)
+    if same:
+        with pytest.raises(TooManyRequests):
+            Owner(qs, "late").create(other)
+    else:
+        Owner(qs, "late").create(other)
+        assert len(world.tables.heads) == 101

@@ -1,0 +1,162 @@
+"""What a delivery service's groups are built from."""
+
+import functools
+
+from chalicelib import wiring
+from chalicelib.protocol.timestamps import DAY
+from chalicelib.services.delivery.commits import Commits
+from chalicelib.services.delivery.creation import Creation
+from chalicelib.services.delivery.desk import Desk
+from chalicelib.services.delivery.fanout import Fanout
+from chalicelib.services.delivery.information import Information
+from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.recipients import Recipients
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.senders import Senders
+from chalicelib.services.delivery.sending import Sending
+from chalicelib.services.delivery.upkeep import Upkeep
+from chalicelib.services.delivery.vault import Vault
+from chalicelib.storage.delivery_directory import AwsDirectory
+from chalicelib.storage.delivery_garbage import AwsGarbage
+from chalicelib.storage.delivery_groups import AwsGroups
+from chalicelib.storage.delivery_hints import AwsFanoutHints
+from chalicelib.storage.delivery_keys import AwsDsKeys
+from chalicelib.storage.delivery_objects import AwsGroupObjects
+from chalicelib.storage.delivery_queueing import PeerQueueingServices
+from chalicelib.storage.delivery_rounds import AwsRounds
+from chalicelib.storage.delivery_shards import AwsShards
+from chalicelib.storage.delivery_uploads import AwsUploads
+from chalicelib.storage.delivery_users import AwsMemberships, AwsUsers
+from chalicelib.storage.delivery_wakes import AwsWakes
+from chalicelib.storage.objects import Objects
+from chalicelib.wiring import delivery
+
+
+@functools.cache
+def bucket() -> Objects:
+    """The stage's bucket."""
+    return Objects(wiring.config().stage, "objects")
+
+
+@functools.cache
+def rows() -> AwsGroups:
+    """The rows of groups."""
+    return AwsGroups(wiring.database(), bucket(), wiring.sealer(), wiring.clock())
+
+
+@functools.cache
+def ds_keys() -> AwsDsKeys:
+    """The keys of this delivery service."""
+    return AwsDsKeys(wiring.data_keys(), wiring.sealer())
+
+
+@functools.cache
+def uploads() -> AwsUploads:
+    """Large bodies on their way."""
+    return AwsUploads(bucket())
+
+
+@functools.cache
+def users() -> AwsUsers:
+    """The users that providers registered."""
+    return AwsUsers(wiring.database(), wiring.data_keys(), wiring.sealer())
+
+
+@functools.cache
+def memberships() -> AwsMemberships:
+    """In which groups users are."""
+    return AwsMemberships(wiring.database(), wiring.data_keys())
+
+
+@functools.cache
+def directory() -> AwsDirectory:
+    """The KeyPackages that clients offer."""
+    return AwsDirectory(wiring.database(), wiring.data_keys(), wiring.sealer(), wiring.clock())
+
+
+@functools.cache
+def senders() -> Senders:
+    """Who is asking."""
+    return Senders(directory(), users())
+
+
+@functools.cache
+def vault() -> Vault:
+    """The states of groups."""
+    objects = AwsGroupObjects(wiring.database(), bucket(), wiring.sealer(), wiring.clock())
+    return Vault(objects, ds_keys(), wiring.entropy, delivery.config().ds_domain)
+
+
+@functools.cache
+def hints() -> AwsFanoutHints:
+    """The fan-out queue's sending side."""
+    return AwsFanoutHints(wiring.config().stage, wiring.alarms())
+
+
+@functools.cache
+def scribe() -> Scribe:
+    """Makes changes true."""
+    return Scribe(rows(), hints())
+
+
+@functools.cache
+def removals() -> Removals:
+    """Removing clients on the service's own account."""
+    return Removals(rows(), vault(), scribe(), wiring.alarms(), wiring.clock())
+
+
+@functools.cache
+def desk() -> Desk:
+    """Where every DSMessage arrives."""
+    config = delivery.config()
+    return Desk(
+        Creation(rows(), vault(), hints(), wiring.entropy, config.allow_no_ds_sender),
+        Commits(rows(), vault(), scribe(), senders(), removals()),
+        Sending(rows(), vault(), scribe(), removals(), hints()),
+        Information(rows(), vault(), scribe(), senders(), uploads(), ds_keys()),
+        wiring.clock(),
+        config.ds_domain,
+    )
+
+
+@functools.cache
+def fanout() -> Fanout:
+    """Delivering what groups' logs say."""
+    domain = delivery.config().ds_domain
+    return Fanout(
+        rows(),
+        AwsShards(wiring.database()),
+        AwsWakes(wiring.database()),
+        hints(),
+        Recipients(rows(), vault()),
+        PeerQueueingServices(
+            domain,
+            lambda request: delivery.enqueueing().enqueue(request, delivery.ds_domain()),
+            delivery.ds_peers(),
+            delivery.peer_calls(),
+        ),
+        MembershipLog(memberships(), delivery.account_desk().noticed),
+        removals(),
+        wiring.alarms(),
+        wiring.clock(),
+        domain,
+    )
+
+
+@functools.cache
+def upkeep() -> Upkeep:
+    """Going round all groups."""
+    config, database = delivery.config(), wiring.database()
+    return Upkeep(
+        rows(),
+        vault(),
+        AwsGarbage(database, bucket(), AwsShards(database)),
+        AwsRounds(database),
+        removals(),
+        scribe(),
+        wiring.alarms(),
+        wiring.clock(),
+        config.inactive_days * DAY,
+        config.unused_group_days * DAY,
+    )
