@@ -260,10 +260,11 @@ def test_a_refusal_says_what_to_do(client: DeliveryClient, server: Server) -> No
 
 
 def test_a_group_that_is_not_created_says_why(client: DeliveryClient, server: Server) -> None:
-    server.answer = lambda asked: reply(asked, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID), 422)
+    server.answer = lambda asked: reply(asked, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID, "mds-1"), 422)
     carol = story().key_package("carol").public
-    with pytest.raises(DeliveryRefused, match="invalid_group_id") as refused:
+    with pytest.raises(DeliveryRefused, match="refused invalid_group_id mds-1") as refused:
         client.create_group(LEAF, GROUP_ID, carol, QUEUE, group_info())
+    assert refused.value.check == "mds-1"
     assert refused.value.reason is CreateGroupResponse.INVALID_GROUP_ID
 
 
@@ -285,6 +286,11 @@ def test_a_gateway_that_holds_back_is_a_refusal_too(
         client.send_message(LEAF, application())
     assert (refused.value.code, refused.value.retry_after) == (code, 3.0)
     assert len(server.asked) == 1
+    message = refused.value.message
+    assert message is not None
+    server.answer = lambda asked: reply(asked, Ok())
+    assert client.send(message) == Ok()
+    assert server.asked[0].body == server.asked[1].body
 
 
 class Lost(Exception):
@@ -364,6 +370,13 @@ def test_what_is_no_answer_is_none(
     with pytest.raises(NotAnAnswer, match=reason):
         client.send_message(LEAF, application())
     assert len(server.asked) == 1
+
+
+def test_a_problem_document_is_quoted(client: DeliveryClient, server: Server) -> None:
+    body = b'{"detail": "no delivery service of this domain is admitted here"}'
+    server.answer = lambda _: Reply(404, body, (("Content-Type", "application/problem+json"),))
+    with pytest.raises(NotAnAnswer, match="404: no delivery service of this domain"):
+        client.send_message(LEAF, application())
 
 
 def test_connections_are_used_again(client: DeliveryClient, serve: Serve, server: Server) -> None:
