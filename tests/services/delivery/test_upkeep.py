@@ -169,15 +169,16 @@ def test_a_round_goes_on_where_it_ended(house: House) -> None:
     assert {first, second, third} == {GroupId(b"group %d" % number) for number in range(3)}
 
 
-def test_a_closed_group_is_purged_when_all_of_it_is_delivered_and_its_id_stays_used(
-    house: House, alice: Person
-) -> None:
-    later(house, UNUSED)
+def test_a_closed_group_is_purged_a_month_later_and_its_id_stays_used(house: House, alice: Person) -> None:
+    house.world.clock.advance(UNUSED)
+    alice.say(b"one last word")
+    house.world.clock.advance(UNUSED)
     upkeep(house).step()
-    assert objects(house)
+    assert house.head().deleted
+    assert house.world.garbage.groups(None, 9) == [GROUP]
     later(house, 32 * DAY)
     upkeep(house).step()
-    assert not objects(house)
+    assert house.world.garbage.groups(None, 9) == []
     with pytest.raises(GroupExists):
         Person(house, "bob").create()
     assert alice.member.epoch == 0
