@@ -48,10 +48,9 @@ class DeliveryWorld:
         self.queue_remover = MemoryQueueRemover(self.faults)
         self.keys = MemoryDsKeys(self.faults, domain)
         self.uploads = MemoryUploads(self.faults, domain, self.clock)
-        tables = Tables()
-        self.buckets = MemoryBuckets(self.faults, tables)
-        self.ds_peers = MemoryDsPeers(self.faults, tables, self.clock)
+        self.ds_peers = MemoryDsPeers(self.faults, Tables(), self.clock)
         self.peer_calls = MemoryPeerCalls(self.faults)
+        self.buckets = MemoryBuckets(self.faults, Tables())
         self.alarms = MemoryAlarms(self.faults)
 
     def fail(self, port: str, method: str, when: When = "before", times: int = 1, skip: int = 0) -> None:

@@ -6,6 +6,7 @@ from chalicelib.protocol.delivery.directory import Upload, UploadReference
 from chalicelib.protocol.delivery.refusals import InvalidRequest
 from chalicelib.protocol.delivery.responses import UploadAnswer
 from chalicelib.protocol.mls.errors import TooLarge
+from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.limits import FETCHED, UPLOADED, Limits
 from chalicelib.services.delivery.ports import Uploads
@@ -31,11 +32,12 @@ class Uploading:
         self.limits.spend(UPLOADED, user, request.length, asked.now)
         return asked.respond(UploadAnswer(self.uploads.link_in(request.sha256, request.length)))
 
-    def fetch_reference(self, reference: UploadReference) -> bytes:
-        """Return the DSMessage that was uploaded; who it is from, its signature says.
+    def fetch_reference(self, content: bytes) -> bytes:
+        """Return the DSMessage that an UploadReference names; who it is from, its signature says.
 
         Fetching one costs us far more than naming it, so each can be named a few times an hour only.
         """
+        reference = decode(UploadReference.read, content)
         _check_length(reference.length)
         self.limits.spend(FETCHED, reference.sha256, 1, self.clock())
         try:
