@@ -33,7 +33,7 @@ def sweep_fanout(_event: Any) -> None:
 @jobs.schedule("rate(1 minute)", name="sweep_accounts")
 def sweep_accounts(_event: Any) -> None:
     """Work off account events that were left undone."""
-    delivery.account_desk().sweep()
+    groups.account_desk().sweep()
 
 
 @jobs.schedule("rate(1 hour)", name="tend_groups")

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from tests.fakes.accounts import MemoryAccountEvents, MemoryQueueRemover
 from tests.fakes.clients import MemoryDirectory, MemoryMemberships, MemoryUsers
 from tests.fakes.clock import FixedEntropy, SettableClock
 from tests.fakes.delivery_keys import MemoryDsKeys, MemoryUploads
+from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.fanout import MemoryFanoutHints, MemoryQueueingServices, MemoryShards, MemoryWakes
 from tests.fakes.faults import Fake, Faults, When
 from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryRounds
@@ -41,8 +43,12 @@ class DeliveryWorld:
         self.memberships = MemoryMemberships(self.faults)
         self.users = MemoryUsers(self.faults)
         self.directory = MemoryDirectory(self.faults, self.clock)
+        self.account_events = MemoryAccountEvents(self.faults)
+        self.queue_remover = MemoryQueueRemover(self.faults)
         self.keys = MemoryDsKeys(self.faults, domain)
         self.uploads = MemoryUploads(self.faults, domain, self.clock)
+        self.ds_peers = MemoryDsPeers(self.faults, Tables(), self.clock)
+        self.peer_calls = MemoryPeerCalls(self.faults)
         self.buckets = MemoryBuckets(self.faults, Tables())
         self.alarms = MemoryAlarms(self.faults)
 

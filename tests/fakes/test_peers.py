@@ -92,7 +92,11 @@ def test_a_peers_refusal_arrives_as_its_status(world: World) -> None:
 
 
 def test_every_kind_of_refusal_has_a_status() -> None:
-    unmapped = [kind for kind in Refusal.__subclasses__() if not issubclass(kind, tuple(STATUSES))]
+    known = tuple(STATUSES)
+    every = [
+        kind for kind in Refusal.__subclasses__() if not kind.__module__.startswith("chalicelib.protocol.delivery")
+    ]
+    unmapped = [kind for kind in every if not issubclass(kind, known)]
     assert {kind.__name__ for kind in unmapped} <= {
         "MethodNotAllowed",
         "UnsupportedMediaType",

@@ -74,7 +74,8 @@ OWN: dict[Role, set[str]] = {
         "sii", "users", "log", "filter", "jobs", "verify", "limit", "events", "peers", "subs",
     },
     "delivery": {
-        "groups", "wakes", "members", "ds-users", "directory", "ds-peers", "queues", "streams", "bodies",
+        "groups", "wakes", "members", "ds-users", "directory", "account-events", "ds-peers",
+        "rounds", "queues", "streams", "bodies",
     },
 }  # fmt: skip
 

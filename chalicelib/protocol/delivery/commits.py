@@ -44,7 +44,7 @@ class CommitRequest:
 class AcceptedCommit:
     """A commit that may end the epoch, and what it leads to.
 
-    `joiners` are the KeyPackageRefs that were added, with their leaves. `joined` and `left` are users whose first
+    `joiners` are the KeyPackageRefs that were added, with their leaves. `joined` and `left` are users of whom a
     client came or whose last one went. `proposals` are the removals that this service proposes again.
     """
 
@@ -69,7 +69,7 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
     if staged.external:
         _check_returning(state, staged)
     else:
-        check_covered(state, staged.applied.draft, now)
+        check_covered(state, staged, now)
     info = verify_staged_group_info(request.update.partial_group_info, staged)
     check_welcomes(_welcomes(request.welcomes), staged)
     queues = _queues(request.added, staged)
@@ -85,7 +85,7 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
         proposals=(),
     )
     objects: dict[Ref, bytes] = {**written, info_ref: encoded}
-    merged, proposals, more = renew(merged, objects, now, signer)
+    merged, proposals, more = renew(merged, staged, objects, now, signer)
     joined, left = _users(state, staged)
     return AcceptedCommit(
         Change(merged, {**objects, **more}),
@@ -98,9 +98,14 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
 
 
 def _check_returning(state: GroupState, staged: StagedCommit) -> None:
-    """Refuse a client that comes back while it is being removed: it would slip out from under its removal."""
+    """[mds-remove-1] Refuse a client that comes back while it is being removed: it would slip out from under it.
+
+    It may come under another name: where the key alone names clients, it can have drawn a new one.
+    """
     leaf = staged.applied.draft.leaf(staged.committer)
     if leaf is not None and state.removal_of(state.group.policy.client(leaf)) is not None:
+        raise Removed
+    if {remove.removed for remove in staged.proposals.of(Remove)} & {removal.leaf_index for removal in state.removals}:
         raise Removed
 
 
@@ -153,7 +158,7 @@ def _records(
 
 
 def _users(state: GroupState, staged: StagedCommit) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Return the users that the group gains and loses."""
+    """Return the users of whom a client came, and those that the group loses."""
     before, after, policy = Draft(state.group.tree), staged.applied.draft, state.group.policy
 
     def users(leaves: Sequence[LeafNode | None]) -> set[bytes]:
@@ -163,6 +168,5 @@ def _users(state: GroupState, staged: StagedCommit) -> tuple[tuple[bytes, ...], 
     if staged.external:
         came |= users([after.leaf(staged.committer)])
     went = users([before.leaf(leaf_index) for leaf_index in staged.removed])
-    joined = sorted(user for user in came if not before.positions(Kind.USER, user))
     left = sorted(user for user in went if not after.positions(Kind.USER, user))
-    return tuple(joined), tuple(left)
+    return tuple(sorted(came)), tuple(left)

@@ -22,3 +22,9 @@ DS_FANOUT: Final = "application/mimi-ds-fanout"
 
 DS_FANOUT_RESPONSE: Final = "application/mimi-ds-fanout-response"
 """An EnqueueResponse."""
+
+KEY_PACKAGES: Final = "application/mimi-key-packages"
+"""A KeyPackagesQuery, from one delivery service to another."""
+
+KEY_PACKAGES_RESPONSE: Final = "application/mimi-key-packages-response"
+"""A KeyPackagesAnswer."""

@@ -11,6 +11,7 @@ from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.mls.chunks import ChunkStore, Ref
 from chalicelib.services.delivery.state import (
+    AccountEvent,
     Answer,
     DsPeer,
     GroupId,
@@ -180,6 +181,30 @@ class Directory(Protocol):
     def claim(self, user: bytes, cipher_suite: int, now: int) -> list[AddPackage]: ...
     def find(self, reference: bytes) -> AddPackage | None: ...
     def remove(self, user: bytes, client: bytes | None = None) -> None: ...
+
+
+class AccountEvents(Protocol):
+    """What providers said of accounts: work to be done once at least, and then a mark for `MARK_LIFE`.
+
+    `add` stores an event, due at its `next_at`; one that stands already, done or not, becomes due again. `take` leases
+    an event to one worker until `until`, and returns it as it is then, or None where it is not due. `postpone` and
+    `done` change the event as it was taken, and nothing where it was added or taken since; what is done is due no
+    more. `removed` returns the events about a user, done or not, but those that were done `MARK_LIFE` ago or
+    longer. `due` lists events whose time has come, those first that have waited longest; it may lag by a second.
+    """
+
+    def add(self, event: AccountEvent) -> None: ...
+    def due(self, now: int, most: int) -> list[AccountEvent]: ...
+    def take(self, event: AccountEvent, now: int, until: int) -> AccountEvent | None: ...
+    def postpone(self, event: AccountEvent, next_at: int) -> None: ...
+    def done(self, event: AccountEvent, now: int) -> None: ...
+    def removed(self, user: bytes, now: int) -> list[AccountEvent]: ...
+
+
+class QueueRemover(Protocol):
+    """Deletes queues of our queueing service by their ids; one that is not there is gone. Repeatable."""
+
+    def remove(self, queue_id: bytes) -> None: ...
 
 
 class DsKeys(Protocol):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import NewType
 
 from chalicelib.protocol.mls.chunks import Ref
+from chalicelib.protocol.timestamps import DAY
 
 GroupId = NewType("GroupId", bytes)
 
@@ -25,6 +26,9 @@ MEMBERSHIPS = 99_999_999
 
 LOG_LIFE_DAYS = 30
 """How long a message can wait for a domain that is down."""
+
+MARK_LIFE = 40 * DAY
+"""How long a user or client that was removed is remembered: longer than a row of the log, which may tell of it late."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class LogRow:
 
     Its recipients are the delivery records of `root`: all of them but the leaf `sender`, or for Welcomes those leaves
     that `joiners` names by KeyPackageRef. `body` is the MLSMessage; for Welcomes it is `MLSMessage welcomes<V>`.
-    `joined` and `left` are the users whose first client came, or whose last one went, with a commit. In a sealed
+    `joined` and `left` are the users of whom a client came, or whose last one went, with a commit. In a sealed
     group `recipients` holds what `root` would say, encrypted under a key of this DS until it is delivered.
     """
 
@@ -151,3 +155,28 @@ class User:
     def __post_init__(self) -> None:
         if not self.user or not self.signature_key:
             raise ValueError("a user has a name and a key")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """A provider's word that a user was deleted or, where a client is named, that this one was removed.
+
+    `queues` are the queues that go with it. All of these are its name: the same said again is the same event.
+    `version` counts how often it was added and taken, and is only compared.
+    """
+
+    user: bytes
+    client: bytes | None
+    queues: tuple[bytes, ...]
+    provider_id: str
+    created_at: int
+    next_at: int
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.user or self.client == b"":
+            raise ValueError("an event is about a user, or about one client of a user")
+
+    def concerns(self, client: bytes) -> bool:
+        """Say whether this client of the event's user is to go."""
+        return self.client in {None, client}

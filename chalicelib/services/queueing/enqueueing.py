@@ -127,7 +127,7 @@ class Enqueueing:
         except Lost:
             answer = _answered(self.streams.load(key), request)  # Another worker of the hub has sent the same.
             if answer is None:
-                raise Unavailable("two workers of the hub send the same stream") from None
+                raise Unavailable("the stream was begun anew meanwhile") from None
             return answer
         return EnqueueResponse(tuple(row.results))
 

@@ -153,7 +153,7 @@ ANSWERS: dict[Any, st.SearchStrategy[Any]] = {
         proposals,
     ),
     responses.CreateGroupRefused: st.builds(
-        responses.CreateGroupRefused, st.sampled_from(responses.CreateGroupResponse)
+        responses.CreateGroupRefused, st.sampled_from(responses.CreateGroupResponse), st.text(visible, max_size=20)
     ),
     responses.GroupIdAnswer: st.builds(responses.GroupIdAnswer, octets, external_sender),
     responses.WelcomeInfoAnswer: st.builds(responses.WelcomeInfoAnswer, group_info, option),
@@ -203,6 +203,7 @@ STRUCTS: dict[Any, st.SearchStrategy[Any]] = {
     messages.DSMessage: ds_message,
     responses.DSResponse: ds_response,
     directory.AddPackage: add_package,
+    directory.KeyPackagesQuery: st.builds(directory.KeyPackagesQuery, uint16s, few(octets)),
     directory.UploadReference: st.builds(directory.UploadReference, digest, uint64s),
     **QUEUEING,
 }
