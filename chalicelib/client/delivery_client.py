@@ -92,7 +92,7 @@ class DeliveryClient:
     """Speaks to one hub, as one signer. It serves many threads.
 
     `url` is the hub's own address or, with `forwarded`, that of one's own delivery service. `uploader` signs
-    uploads, where the service knows the signer of a large message only within its group.
+    uploads, which a hub takes from its users only: a member signs a large commit as a leaf, and uploads it as a user.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from chalicelib.protocol.delivery.queueing import (
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.ports import StreamGap
-from chalicelib.services.delivery.state import GroupId, Shard
+from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Shard
 from chalicelib.services.ports import Clock, Lost, Refused, Unreachable
 from tests.fakes.faults import Fake, Faults, fallible, require
 from tests.fakes.groups import GroupTables
@@ -103,7 +103,8 @@ class MemoryFanoutHints(Fake):
         head = self.tables.heads.get(group_id)
         require(head is not None, "a hint at a group that is not durable yet")
         require(
-            head is None or all(0 <= shard < head.shards for shard in shards), "a hint at a shard that is not there"
+            head is None or all(0 <= shard < head.shards or shard == MEMBERSHIPS for shard in shards),
+            "a hint at a shard that is not there",
         )
         if not self.lost:
             self.given += [(group_id, shard) for shard in shards]
@@ -162,8 +163,11 @@ class MemoryQueueingServices(Fake):
     def _accept(self, domain: str, request: EnqueueRequest) -> EnqueueResponse:
         stream = (domain, request.hub, request.group_id, request.shard)
         last, answer = self.streams.get(stream, (0, EnqueueResponse(())))
+        recipients = sum(len(delivery.recipients) for delivery in request.deliveries)
         if request.seq == last:
             return answer
+        if request.seq < last:
+            return EnqueueResponse((QueueingServiceResponse.OK,) * recipients)
         if request.prev_seq != last:
             raise StreamGap(last)
         results = []

@@ -75,7 +75,7 @@ OWN: dict[Role, set[str]] = {
     },
     "delivery": {
         "groups", "wakes", "members", "ds-users", "directory", "account-events", "ds-peers",
-        "queues", "streams", "bodies",
+        "rounds", "queues", "streams", "bodies",
     },
 }  # fmt: skip
 

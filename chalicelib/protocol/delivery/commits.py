@@ -69,7 +69,7 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
     if staged.external:
         _check_returning(state, staged)
     else:
-        check_covered(state, staged.applied.draft, now)
+        check_covered(state, staged, now)
     info = verify_staged_group_info(request.update.partial_group_info, staged)
     check_welcomes(_welcomes(request.welcomes), staged)
     queues = _queues(request.added, staged)
@@ -85,7 +85,7 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
         proposals=(),
     )
     objects: dict[Ref, bytes] = {**written, info_ref: encoded}
-    merged, proposals, more = renew(merged, objects, now, signer)
+    merged, proposals, more = renew(merged, staged, objects, now, signer)
     joined, left = _users(state, staged)
     return AcceptedCommit(
         Change(merged, {**objects, **more}),
@@ -98,9 +98,14 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
 
 
 def _check_returning(state: GroupState, staged: StagedCommit) -> None:
-    """Refuse a client that comes back while it is being removed: it would slip out from under its removal."""
+    """[mds-remove-1] Refuse a client that comes back while it is being removed: it would slip out from under it.
+
+    It may come under another name: where the key alone names clients, it can have drawn a new one.
+    """
     leaf = staged.applied.draft.leaf(staged.committer)
     if leaf is not None and state.removal_of(state.group.policy.client(leaf)) is not None:
+        raise Removed
+    if {remove.removed for remove in staged.proposals.of(Remove)} & {removal.leaf_index for removal in state.removals}:
         raise Removed
 
 

@@ -48,10 +48,9 @@ def judge_creation(
     `may_lack_sender` says whether a group is taken in that does not list this service as an external sender.
     """
     context = request.group_info.group_context
-    # [mds-create-1] The group id is not empty; that it is not in use, the service sees when it writes.
-    # [mds-create-2] It is the GroupInfo's.
-    if not request.group_id or context.group_id != request.group_id:
-        cause = InvalidRequest("mds-create-2", "the group id is empty, or not the one in the GroupInfo")
+    # [mds-create-2] The group id is the GroupInfo's.
+    if context.group_id != request.group_id:
+        cause = InvalidRequest("mds-create-2", "the group id is not the one in the GroupInfo")
         raise CannotCreate(CreateGroupResponse.INVALID_GROUP_ID, cause)
     try:
         group = _group(request, policy)

@@ -31,6 +31,10 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
         # [mds-propose-3] Proposals of this service are its own to make.
         if queued.sender.sender_type == SenderType.EXTERNAL:
             raise InvalidRequest("mds-propose-3", "a proposal of an external sender does not come from a client")
+        # [mds-propose-6] No SelfRemove beside a removal by this service: a commit could not take both (ext-7.3-2).
+        going = {removal.leaf_index for removal in state.removals if removal.reference}
+        if isinstance(queued.proposal, SelfRemove) and queued.sender.index in going:
+            raise InvalidRequest("mds-propose-6", "the client that would remove itself is being removed")
         # [mds-propose-4] A sender has one proposal of a kind pending; the same one again is no second.
         kinds = [(one.sender, type(one.proposal)) for key, one in group.proposals.items() if key != staged.reference]
         if _limited(queued.sender) and (queued.sender, type(queued.proposal)) in kinds:

@@ -5,9 +5,10 @@
     a new epoch without it → proposed again
 
 A pending removal is mandatory: the next commit contains it, and no application message is taken before. It is covered
-when its client no longer stands at its leaf; that the leaf is not blank says nothing, because an Add may fill it
-again. A client that removes itself is left to do so. Where the group does not list this service as an external
-sender there is nothing to propose, and the client is quarantined at once.
+when its leaf is removed and its client is not added back in the same breath; that the leaf is not blank says nothing,
+because an Add may fill it again, nor does a new key at the leaf, because the client may have renewed it. A client that
+removes itself is left to do so. Where the group does not list this service as an external sender there is nothing to
+propose, and the client is quarantined at once.
 """
 
 import dataclasses
@@ -28,7 +29,8 @@ from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import ExternalSender
 from chalicelib.protocol.mls.external_proposals import propose_externally, sender_index
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
-from chalicelib.protocol.mls.public_group import StagedProposal
+from chalicelib.protocol.mls.public_group import StagedCommit, StagedProposal
+from chalicelib.protocol.mls.tree import Kind
 
 GRACE = 10_000
 """How long a SelfRemove is known before a commit has to contain it, in milliseconds."""
@@ -45,23 +47,23 @@ class Signer:
     public: ExternalSender
 
 
-def check_covered(state: GroupState, draft: Draft, now: int) -> None:
+def check_covered(state: GroupState, staged: StagedCommit, now: int) -> None:
     """[mds-cover-1] Refuse a member's commit that leaves out what is mandatory, and say what that is."""
-    missing = [removal.reference for removal in state.pending() if stands(removal, draft)]
+    missing = [removal.reference for removal in state.pending() if not _covers(staged, removal)]
     received = {stored.reference: stored.received_at for stored in state.proposals}
     for reference, queued in state.group.proposals.items():
-        if isinstance(queued.proposal, SelfRemove) and received[reference] + GRACE <= now:
-            leaf_index = queued.sender.index or 0
-            if draft.leaf(leaf_index) == state.leaf(leaf_index):
-                missing.append(reference)
+        # [mds-cover-2] A SelfRemove is mandatory too, once the others have had the time to hear of it.
+        due = isinstance(queued.proposal, SelfRemove) and received[reference] + GRACE <= now
+        if due and queued.sender.index not in staged.removed:
+            missing.append(reference)
     if missing:
         raise MustCover(state.group.epoch, [one.message for one in state.proposals if one.reference in missing])
 
 
-def stands(removal: Removal, draft: Draft) -> bool:
-    """Say whether the client of a removal is still at its leaf."""
-    leaf = draft.leaf(removal.leaf_index)
-    return leaf is not None and draft.policy.client(leaf) == removal.client
+def _covers(staged: StagedCommit, removal: Removal) -> bool:
+    """Say whether a commit removes the client of a removal, and does not add it again."""
+    back = staged.applied.draft.positions(Kind.CLIENT, removal.client)
+    return removal.leaf_index in staged.removed and not back
 
 
 def want_removed(
@@ -113,22 +115,30 @@ def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Se
 
 
 def renew(
-    state: GroupState, written: Mapping[Ref, bytes], now: int, signer: Signer
+    state: GroupState, staged: StagedCommit, written: Mapping[Ref, bytes], now: int, signer: Signer
 ) -> tuple[GroupState, Sequence[bytes], Mapping[Ref, bytes]]:
-    """Begin a new epoch: forget removals that are done, and propose the others again.
+    """Begin the epoch that a commit made: forget removals that are done, and propose the others again.
 
     The external joiner's commit takes no Remove by reference (RFC 9420 §12.4.3.2), so it leaves all of them undone.
+    A group that was reinitialised takes no proposals any more.
     """
     here = at_hand(state, written)
     draft = Draft(here.group.tree)
-    left = tuple(dataclasses.replace(one, reference=b"") for one in state.removals if stands(one, draft))
-    if not left:
-        return dataclasses.replace(state, removals=()), (), {}
+    left = tuple(_renewed(one, draft) for one in state.removals if one.leaf_index not in staged.removed)
+    if not left or state.group.reinit is not None:
+        return dataclasses.replace(state, removals=left), (), {}
     renewed, messages, more = propose(dataclasses.replace(here, removals=left), now, signer)
     # What was at hand only for looking is taken out again: the tree's own objects are the commit's.
     group = dataclasses.replace(renewed.group, tree=state.group.tree)
     records = dataclasses.replace(renewed.records, attempt=state.records.attempt)
     return dataclasses.replace(renewed, group=group, records=records), messages, more
+
+
+def _renewed(removal: Removal, draft: Draft) -> Removal:
+    """Return a removal that is to be proposed again, of the client as it names itself now: its key may be new."""
+    leaf = draft.leaf(removal.leaf_index)
+    client = removal.client if leaf is None else draft.policy.client(leaf)
+    return dataclasses.replace(removal, client=client, reference=b"")
 
 
 def overdue(state: GroupState, now: int) -> list[Removal]:

@@ -14,7 +14,7 @@ from chalicelib.protocol.delivery.commits import AcceptedCommit, CommitRequest, 
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
 from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
-from chalicelib.protocol.delivery.refusals import InvalidRequest, UnknownGroup
+from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed, UnknownGroup
 from chalicelib.protocol.delivery.removals import blocked_since
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.commit import Commit
@@ -64,11 +64,10 @@ class Commits:
             head, known = self.groups.load(group_id, asked.digest)
             if known is not None:
                 return known
-            head = live(head)
+            head = live(self.removals.lapse_overdue(live(head), asked.now))
             # [mls-12.4.2-1] Before anything else: the loser of a race hears why, also if its leaf is another's now.
             if framed.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
-            head = live(self.removals.lapse_overdue(head, asked.now))
             state = self.vault.open(head)
             self._authenticate(asked, request, state, framed)
             signer = self.vault.signer(group_id, state.group.suite.number)
@@ -93,6 +92,8 @@ class Commits:
                     raise WrongSender
                 if state.group.policy.user(leaf) != user.user:
                     raise WrongSender
+                if state.quarantined(sender.index or 0):
+                    raise Removed
             case _:
                 # [mds-sender-3] The leaf that signs the request is the leaf that commits.
                 if sender != Sender(SenderType.MEMBER, leaf_index(message)):
@@ -125,14 +126,18 @@ class Commits:
 
     def _write(self, asked: Asked, head: Head, framed: FramedContent, accepted: AcceptedCommit) -> bool:
         """Store, then make true; False where the state has moved."""
-        group_id, change, staged = head.group_id, accepted.change, accepted.staged
+        group_id, change, staged, left = head.group_id, accepted.change, accepted.staged, accepted.left
+        deleted = asked.message.request.request_type == DSRequestType.DELETE_GROUP
+        last = staged.applied.draft.leaf(staged.committer)
+        if deleted and last is not None:
+            left = (*left, change.state.group.policy.user(last))
         past, more = _past_epoch(accepted, asked.now)
         root = self.vault.store(group_id, change, *more)
         epoch = staged.context.epoch
         update = asked.message.request.body
         sender = framed.sender.index
-        if staged.external and staged.removed:
-            sender = staged.removed[0]  # The client that resyncs needs no copy of its own commit.
+        for remove in staged.proposals.of(Remove) if staged.external else ():
+            sender = remove.removed  # The client that resyncs needs no copy of its own commit.
         rows = [
             LogRow(
                 0,
@@ -143,14 +148,13 @@ class Commits:
                 update.group_update.commit.encode() if isinstance(update, Update) else b"",
                 sender=sender,
                 joined=accepted.joined,
-                left=accepted.left,
+                left=left,
             )
         ]
         if isinstance(update, AddingUpdate) and update.welcomes:
             body = vector(update.welcomes)
             rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
         rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
-        deleted = asked.message.request.request_type == DSRequestType.DELETE_GROUP
         shards = -(-change.state.group.tree.leaf_capacity // SHARD_LEAVES)
         after = dataclasses.replace(
             head,

@@ -33,7 +33,7 @@ class Creation:
         Raises `CannotCreate` with the check that failed, or `GroupExists` where the id was ever used.
         """
         group_id = GroupId(request.group_id)
-        _, known = self.groups.load(group_id, asked.digest) if group_id else (None, None)
+        _, known = self.groups.load(group_id, asked.digest)
         if known is not None:
             return known
         _authenticate(asked.message, request)
@@ -55,6 +55,7 @@ class Creation:
             # From here the group is there. Before, there are only objects that nothing names.
             self.groups.create(head, [row], answer)
         except Exists as taken:
+            # [mds-create-1] The group id is not in use, nor was it ever: a deleted group leaves its head behind.
             _, known = self.groups.load(group_id, asked.digest)
             if known is None:
                 raise GroupExists from taken

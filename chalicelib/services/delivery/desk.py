@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chalicelib.errors import DecodeError
+from chalicelib.protocol.delivery.creation import CannotCreate
 from chalicelib.protocol.delivery.directory import KeyPackages, PublicKey, PublishKeyPackages, RequestGroupId, Upload
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
 from chalicelib.protocol.delivery.group_updates import (
@@ -21,8 +22,10 @@ from chalicelib.protocol.delivery.group_updates import (
 )
 from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.messages import ROUTES, DSMessage
+from chalicelib.protocol.delivery.refusals import InvalidRequest, UnknownGroup
+from chalicelib.protocol.delivery.responses import CreateGroupResponse
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
-from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.asking import Asked, StaleRequest
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.directory import KeyPackageDirectory
@@ -33,6 +36,10 @@ from chalicelib.services.ports import Clock
 
 Serve = Callable[[Asked, Any], bytes]
 """Serves a request with its body, and returns the DSResponse."""
+
+
+LONGEST_GROUP_ID = 1_024
+"""In bytes; the same as a queueing service takes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,8 +61,15 @@ class Desk:
         request = message.request
         if ROUTES.get(operation) != request.request_type:
             raise DecodeError("the request is for another operation than its route")
+        _check_name(message)
         asked = Asked(message, message.request_sha256, self.clock())
-        asked.check_fresh(self.domain)
+        try:
+            asked.check_fresh(self.domain)
+        except StaleRequest:
+            # A repeat is answered as the first was, whenever it comes.
+            if (known := self.information.answered(asked)) is not None:
+                return known
+            raise
         return self._use_case(type(request.body))(asked, request.body)
 
     def _use_case(self, kind: type) -> Serve:
@@ -75,6 +89,20 @@ class Desk:
             Upload: self.uploading.link,
         }
         return by_kind[kind]
+
+
+def _check_name(message: DSMessage) -> None:
+    """[mds-create-1] Refuse a group id that no group has here, because none can: empty, or too long to be a key."""
+    group_id = message.request.group_id
+    if group_id is not None and not 0 < len(group_id) <= LONGEST_GROUP_ID:
+        cause = InvalidRequest("mds-create-1", "the group id is empty, or too long")
+        match message.request.body:
+            case CreateGroupRequest():
+                raise CannotCreate(CreateGroupResponse.INVALID_GROUP_ID, cause)
+            case PublicKey():
+                raise cause
+            case _:
+                raise UnknownGroup
 
 
 _COMMITS = (

@@ -10,6 +10,7 @@ The stream of a group's shard at a domain has a row's `seq` wherever the row has
 one before, so the other side sees a gap.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -46,7 +47,7 @@ from chalicelib.services.delivery.state import (
     LogRow,
     Shard,
 )
-from chalicelib.services.ports import Alarms, Clock, Refused, Unreachable
+from chalicelib.services.ports import Alarms, Clock, Lost, Refused, Unreachable
 
 LEASE = 2 * MINUTE
 WORK = MINUTE
@@ -84,17 +85,26 @@ class Fanout:
         shard = self.shards.take(group_id, number, began, began + LEASE)
         if shard is None:
             return
-        shard = self._catch_up(shard)
-        while self.clock() < began + WORK:
-            rows = self.groups.log(group_id, shard.cursor, ROWS)
-            if not rows:
+        # Lost: the lease ran out and another worker has the shard. What was sent twice, the other side knows.
+        with contextlib.suppress(Lost):
+            self._work(shard, began + WORK)
+
+    def _work(self, shard: Shard, until: int) -> None:
+        """Go on until everything is delivered or the time is up: what is new first, then what a domain missed."""
+        while self.clock() < until:
+            if rows := self.groups.log(shard.group_id, shard.cursor, ROWS):
+                for row in rows:
+                    shard = self._deliver_row(shard, row)
+                    if self.clock() >= until:
+                        break
+            elif (domain := self._due(shard)) is not None:
+                shard = self._catch_up(shard, domain, until)
+            else:
                 break
-            for row in rows:
-                shard = self._deliver_row(shard, row)
             # A crash before this line delivers these rows again, under the same numbers.
             shard = self.shards.save(dataclasses.replace(shard, leased_until=self.clock() + LEASE))
         else:
-            self.hints.fan_out(group_id, [number])
+            self.hints.fan_out(shard.group_id, [shard.shard])
         self.shards.save(dataclasses.replace(shard, leased_until=0))
 
     def sweep(self) -> int:
@@ -106,6 +116,7 @@ class Fanout:
                 self.wake(group_id)
             except Exception as error:  # noqa: BLE001 (one group that fails must not hold up the others)
                 failures.append(error)
+                self.wakes.postpone(group_id, self.clock() + MINUTE)
         if failures:
             raise failures[0]
         return len(due)
@@ -146,18 +157,16 @@ class Fanout:
             now = self.clock()
             behind = Behind(row.seq - 1, 1, now + SECOND, now)
             self.alarms.raise_("DomainBehind", domain)
-            return dataclasses.replace(shard, behind={**shard.behind, domain: behind})
+            return _behind(shard, domain, behind)
         except StreamGap as gap:
-            return self._rewind(shard, domain, gap.expected)
+            now = self.clock()
+            return self._rewind(shard, domain, gap.expected, Behind(gap.expected, 0, now, now))
 
-    def _rewind(self, shard: Shard, domain: str, expected: int) -> Shard:
+    def _rewind(self, shard: Shard, domain: str, expected: int, behind: Behind) -> Shard:
         """Begin again where the other side says it is: it lost rows that it had confirmed, or we lost our count."""
-        now = self.clock()
         self.alarms.raise_("StreamGap", domain)
-        behind = Behind(expected, 0, now, now)
-        return dataclasses.replace(
-            shard, sent={**shard.sent, domain: expected}, behind={**shard.behind, domain: behind}
-        )
+        shard = dataclasses.replace(shard, sent={**shard.sent, domain: expected})
+        return _behind(shard, domain, dataclasses.replace(behind, seq=expected))
 
     def _send(self, shard: Shard, row: LogRow, domain: str, recipients: Sequence[Recipient]) -> Shard:
         deliveries, order = _deliveries(row, recipients)
@@ -176,6 +185,10 @@ class Fanout:
             response = self.queueing.enqueue(domain, request)
         except (Unreachable, Refused) as failure:
             raise _Down from failure
+        except StreamGap as gap:
+            if gap.expected >= row.seq:
+                raise _Down from gap  # It claims to have more than it was ever sent; a row it has is no gap.
+            raise
         limited = QueueingServiceResponse.SENDER_LIMITED in response.results
         if limited or len(response.results) != len(order):
             raise _Down  # Nothing of a limited row was taken: the group is faster than its queues may be filled.
@@ -204,35 +217,36 @@ class Fanout:
 
     # A domain that was left behind.
 
-    def _catch_up(self, shard: Shard) -> Shard:
-        for domain in list(shard.behind):
-            if shard.behind[domain].next_at <= self.clock():
-                shard = self._catch_up_domain(shard, domain)
-        return shard
+    def _due(self, shard: Shard) -> str | None:
+        now = self.clock()
+        return next((domain for domain, behind in shard.behind.items() if behind.next_at <= now), None)
 
-    def _catch_up_domain(self, shard: Shard, domain: str) -> Shard:
-        """Send one domain what it missed, up to the cursor, in order; then it goes on with the others."""
+    def _catch_up(self, shard: Shard, domain: str, until: int) -> Shard:
+        """Send one domain a page of what it missed, in order; at the cursor it goes on with the others."""
         behind = shard.behind[domain]
-        try:
-            while rows := [row for row in self.groups.log(shard.group_id, behind.seq, ROWS) if row.seq <= shard.cursor]:
-                for row in rows:
-                    recipients = self.recipients.of(shard, row).get(domain, ())
-                    shard = self._send(shard, row, domain, recipients)
-                    behind = dataclasses.replace(behind, seq=row.seq, attempts=0)
-        except _Down:
-            now = self.clock()
-            pause = min(LONGEST_BACKOFF, SECOND << min(behind.attempts, 20))
-            again = dataclasses.replace(behind, attempts=behind.attempts + 1, next_at=now + pause)
-            return dataclasses.replace(shard, behind={**shard.behind, domain: again})
-        except StreamGap as gap:
-            if gap.expected <= behind.seq:
-                return self._rewind(shard, domain, gap.expected)
-            # The other side is further than we remember: a reply was lost.
-            shard = dataclasses.replace(shard, sent={**shard.sent, domain: gap.expected})
-            again = dataclasses.replace(behind, seq=gap.expected, next_at=self.clock())
-            return dataclasses.replace(shard, behind={**shard.behind, domain: again})
-        caught_up = {name: one for name, one in shard.behind.items() if name != domain}
-        return dataclasses.replace(shard, behind=caught_up)
+        rows = [row for row in self.groups.log(shard.group_id, behind.seq, ROWS) if row.seq <= shard.cursor]
+        if not rows:
+            caught_up = {name: one for name, one in shard.behind.items() if name != domain}
+            return dataclasses.replace(shard, behind=caught_up)
+        for row in rows:
+            try:
+                shard = self._send(shard, row, domain, self.recipients.of(shard, row).get(domain, ()))
+            except _Down:
+                return _behind(shard, domain, self._later(behind))
+            except StreamGap as gap:
+                return self._rewind(shard, domain, gap.expected, self._later(behind))
+            behind = dataclasses.replace(behind, seq=row.seq, attempts=0)
+            if self.clock() >= until:
+                break
+        return _behind(shard, domain, behind)
+
+    def _later(self, behind: Behind) -> Behind:
+        pause = min(LONGEST_BACKOFF, SECOND << min(behind.attempts, 20))
+        return dataclasses.replace(behind, attempts=behind.attempts + 1, next_at=self.clock() + pause)
+
+
+def _behind(shard: Shard, domain: str, behind: Behind) -> Shard:
+    return dataclasses.replace(shard, behind={**shard.behind, domain: behind})
 
 
 def _numbers(head: Head) -> Sequence[int]:

@@ -29,8 +29,8 @@ from chalicelib.services.delivery.commits import live
 from chalicelib.services.delivery.joining import Joiners
 from chalicelib.services.delivery.ports import DsKeys, Groups, Uploads
 from chalicelib.services.delivery.scribe import Scribe
-from chalicelib.services.delivery.senders import Senders, WrongSender, member
-from chalicelib.services.delivery.state import GroupId
+from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
+from chalicelib.services.delivery.state import GroupId, Head
 from chalicelib.services.delivery.vault import Vault
 
 INLINE_TREE = 3 << 20
@@ -49,6 +49,11 @@ class Information:
     senders: Senders
     uploads: Uploads
     keys: DsKeys
+
+    def answered(self, asked: Asked) -> bytes | None:
+        """Return what a request about a group was answered before, or None."""
+        group_id = asked.message.request.group_id
+        return self.groups.load(GroupId(group_id), asked.digest)[1] if group_id else None
 
     def welcome_info(self, asked: Asked, request: WelcomeInfo) -> bytes:
         """Return tree and GroupInfo of an epoch to a client that the commit before it added.
@@ -78,38 +83,45 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.digest)
-        state = self.vault.open(live(head))
-        policy, message = state.group.policy, asked.message
-        match message.sender_id.sender_type:
-            case DSSenderType.LEAF_INDEX:
-                _, leaf = member(state, message)
-                key, user, client = leaf.signature_key, policy.user(leaf), policy.client(leaf)
-            case DSSenderType.KEY_PACKAGE_REF:
-                leaf = self.senders.client(state.group.suite, message).leaf_node
-                key, user, client = leaf.signature_key, policy.user(leaf), policy.client(leaf)
-            case DSSenderType.USER_KEY_HASH:
-                registered = self.senders.user(message)
-                key, user, client = registered.signature_key, registered.user, b""
-        if request.sender != key:
-            raise WrongSender
+        state = self.vault.open(_there(head))
+        try:
+            key, user, client = self._outsider(asked, state)
+        except WrongSender as failure:
+            raise UnknownGroup from failure  # Whoever it is, it learns no more than of a group that is not there.
         # [mds-external-info-1] The sender is a member or belongs to a user who has one (-03).
-        if not Draft(state.group.tree).positions(Kind.USER, user):
+        if request.sender != key or not Draft(state.group.tree).positions(Kind.USER, user):
             raise UnknownGroup
+        live(head)
         if client and state.removal_of(client) is not None:
             raise Removed
         proposals = tuple(decode_message(stored.message) for stored in state.proposals)
         return asked.respond(ExternalCommitInfoAnswer(MLSMessage(state.info()), self._tree(state), proposals))
 
+    def _outsider(self, asked: Asked, state: GroupState) -> tuple[bytes, bytes, bytes]:
+        """Return the key, the user and the client of who asks; a user's key names no client."""
+        policy, message = state.group.policy, asked.message
+        match message.sender_id.sender_type:
+            case DSSenderType.LEAF_INDEX:
+                _, leaf = member(state, message)
+                return leaf.signature_key, policy.user(leaf), policy.client(leaf)
+            case DSSenderType.KEY_PACKAGE_REF:
+                leaf = self.senders.client(state.group.suite, message).leaf_node
+                return leaf.signature_key, policy.user(leaf), policy.client(leaf)
+            case DSSenderType.USER_KEY_HASH:
+                registered = self.senders.user(message)
+                return registered.signature_key, registered.user, b""
+
     def update_queue(self, asked: Asked, request: UpdateQueueInfo) -> bytes:
         """Send a member's messages to another queue from now on (-02 §§3.3, 3.9)."""
         group_id = GroupId(request.group_id)
+        leaf_index(asked.message)  # Who is named otherwise is told so, whether or not there is such a group.
         for _ in range(RESTAGES):
             head, known = self.groups.load(group_id, asked.digest)
             if known is not None:
                 return known
-            head = live(head)
-            state = self.vault.open(head)
+            state = self.vault.open(_there(head))
             index, leaf = member(state, asked.message)
+            head = live(head)
             if request.sender != leaf.signature_key:
                 raise WrongSender
             record = state.records.get(index)
@@ -150,6 +162,13 @@ class Information:
         if len(encoded) <= INLINE_TREE:
             return encoded
         return Reference(self.uploads.put_out(encoded), hashlib.sha256(encoded).digest(), len(encoded))
+
+
+def _there(head: Head | None) -> Head:
+    """Return the head of a group that stands, frozen or not: only members are told which."""
+    if head is None or head.deleted:
+        raise UnknownGroup
+    return head
 
 
 def _verify_or_unknown(asked: Asked, state: GroupState, signature_key: bytes) -> None:

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 from chalicelib.errors import Unavailable
-from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
+from chalicelib.protocol.delivery.group_state import Change, GroupState, RemovalReason
 from chalicelib.protocol.delivery.removals import LAPSE, blocked_since, lapse, nobody_left, want_removed
+from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
@@ -41,13 +42,7 @@ class Removals:
                 return False
             change, proposals = wanted
             root = self.vault.store(group_id, change)
-            after = dataclasses.replace(
-                head,
-                version=head.version + 1,
-                root=root,
-                blocked_since=blocked_since(change.state),
-                deleted=nobody_left(change.state),
-            )
+            after = _after(head, change, root)
             rows = [LogRow(0, Kind.PROPOSAL, head.epoch, root, now, proposal) for proposal in proposals]
             # Members hear of the proposals from the log; from here on the group waits for a commit that covers them.
             if self.scribe.advance(head, after, rows):
@@ -63,16 +58,21 @@ class Removals:
             change = lapse(self.vault.open(head), now)
             if change is None:
                 return head
-            after = dataclasses.replace(
-                head,
-                version=head.version + 1,
-                root=self.vault.store(head.group_id, change),
-                blocked_since=blocked_since(change.state),
-                deleted=nobody_left(change.state),
-            )
-            self.scribe.advance(head, after)
+            self.scribe.advance(head, _after(head, change, self.vault.store(head.group_id, change)))
             fresh, _ = self.groups.load(head.group_id, b"")
             if fresh is None:
                 raise LookupError("a group's head is gone")
             head = fresh
         raise Unavailable("the group changes too fast to give up a removal")
+
+
+def _after(head: Head, change: Change, root: Ref) -> Head:
+    """Return the head with a change; it closes the group where everybody is quarantined."""
+    closed = nobody_left(change.state)
+    return dataclasses.replace(
+        head,
+        version=head.version + 1,
+        root=Ref(b"") if closed else root,
+        blocked_since=0 if closed else blocked_since(change.state),
+        deleted=closed,
+    )

@@ -47,11 +47,10 @@ class Sending:
             head, known = self.groups.load(group_id, asked.digest)
             if known is not None:
                 return known
-            head = live(head)
+            head = live(self.removals.lapse_overdue(live(head), asked.now))
             # [mds-send-2] It is of the current epoch: of another, members who joined since could not read it.
             if body.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
-            head = live(self.removals.lapse_overdue(head, asked.now))
             if opened is None or opened[0] != head.version:
                 opened = head.version, self.vault.open(head)
             index, _ = member(opened[1], asked.message)

@@ -13,6 +13,7 @@ import dataclasses
 
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.reachable import reachable
+from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.ports import Garbage, Groups, Rounds
 from chalicelib.services.delivery.removals import Removals
@@ -72,7 +73,8 @@ class Upkeep:
 
     def _expire(self, head: Head) -> None:
         """Close a group that nobody has used for long; if somebody is using it just now, that somebody wins."""
-        self.scribe.advance(head, dataclasses.replace(head, version=head.version + 1, deleted=True, blocked_since=0))
+        closed = dataclasses.replace(head, version=head.version + 1, root=Ref(b""), deleted=True, blocked_since=0)
+        self.scribe.advance(head, closed)
 
     def _remove_inactive(self, group_id: GroupId, now: int) -> None:
         def inactive(state: GroupState) -> list[tuple[int, RemovalReason]]:

@@ -153,7 +153,7 @@ ANSWERS: dict[Any, st.SearchStrategy[Any]] = {
         proposals,
     ),
     responses.CreateGroupRefused: st.builds(
-        responses.CreateGroupRefused, st.sampled_from(responses.CreateGroupResponse)
+        responses.CreateGroupRefused, st.sampled_from(responses.CreateGroupResponse), st.text(visible, max_size=20)
     ),
     responses.GroupIdAnswer: st.builds(responses.GroupIdAnswer, octets, external_sender),
     responses.WelcomeInfoAnswer: st.builds(responses.WelcomeInfoAnswer, group_info, option),
