@@ -291,6 +291,26 @@ def test_nothing_is_given_out_while_the_limiter_is_down(
     assert len(alice.claim(bob)) == 1
 
 
+def test_a_user_publishes_1000_packages_and_then_600_an_hour(house: House, bob: User) -> None:
+    packages = [package(bob.clients[0]) for _ in range(200)]
+    for _ in range(5):
+        bob.publish(*packages)
+    with pytest.raises(TooManyRequests):
+        house.serve(bob.publishing(*packages))
+    house.world.clock.advance(HOUR // 3)
+    bob.publish(*packages)
+
+
+def test_a_peers_query_that_is_refused_for_one_user_costs_the_peer_nothing(house: House, alice: User) -> None:
+    for _ in range(600):
+        house.key_packages.answer(peer("other.ds.example"), KeyPackagesQuery(SUITE, (alice.user,)).encode())
+    crowd = [UserID(b"user %d" % number) for number in range(99)]
+    for _ in range(20):
+        with pytest.raises(TooManyRequests) as told:
+            house.key_packages.answer(peer(US), KeyPackagesQuery(SUITE, (*crowd, alice.user)).encode())
+        assert told.value.limit == "claims-of-user"
+
+
 # Between delivery services.
 
 
