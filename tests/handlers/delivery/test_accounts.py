@@ -23,9 +23,11 @@ from chalicelib.protocol.delivery.media import (
     DS_RESPONSE,
     KEY_PACKAGES,
     KEY_PACKAGES_RESPONSE,
+    QS_MESSAGE,
 )
 from chalicelib.protocol.delivery.messages import Body, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
+from chalicelib.protocol.delivery.queue_requests import Fetch, QSMessage
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.responses import (
     DSError,
@@ -43,9 +45,11 @@ from chalicelib.services.ports import Unreachable
 from chalicelib.storage.ds_peer_client import HttpsPeerCalls
 from infra.local.authority import Authority, Identity
 from tests.fakes.clock import SettableClock
+from tests.fakes.queueing import QueueWorld
 from tests.handlers.conftest import Enrol, operate
 from tests.handlers.delivery.conftest import DOMAIN
 from tests.handlers.edge import Answer, Ap, Edge
+from tests.services.queueing.queues import Owner, Qs
 
 US = "us2.ds.example"
 SUITE = 1
@@ -179,6 +183,27 @@ def test_packages_are_claimed_by_users_and_gone_with_their_client(user: Callable
         assert (answer.status, answer.body) == (202, b"")
     assert carol.claim(bob) == KeyPackagesAnswer(())
     assert bob.publish() == DSError(DSErrorCode.REFUSED, "mds-directory-7")
+
+
+def test_queues_that_the_provider_names_are_gone_with_the_client(
+    edge: Edge, user: Callable[[str], User], clock: SettableClock
+) -> None:
+    harry = user("harry")
+    queues = dataclasses.replace(Qs.in_memory(QueueWorld()), clock=clock)
+    phone, laptop = Owner(queues, "harry's phone"), Owner(queues, "harry's laptop")
+
+    def post(operation: str, message: QSMessage) -> int:
+        return edge.call("POST", f"/qs/v1/{operation}", message.encode(), {"content-type": QS_MESSAGE}).status
+
+    def fetch(owner: Owner) -> int:
+        return post("fetch", owner.sign(Fetch(0, 10, 0, owner.fresh())))
+
+    for owner in (phone, laptop):
+        assert post("create-queue", owner.creation()) == 204
+        assert fetch(owner) == 200
+    client = encode_base64url(harry.client.credential.content)
+    assert harry.tell("client_removed", client=client, queues=[encode_base64url(phone.queue_id)]).status == 202
+    assert (fetch(phone), fetch(laptop)) == (404, 200)
 
 
 def test_a_deleted_user_can_do_nothing_any_more(user: Callable[[str], User]) -> None:

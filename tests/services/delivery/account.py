@@ -7,11 +7,13 @@ from typing import Any
 from chalicelib.client.mls_identity import Identity
 from chalicelib.protocol.delivery.account_api import AccountEventBody, UserRegistration
 from chalicelib.protocol.delivery.directory import AddPackage, KeyPackages, PublishKeyPackages, UserID
+from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer, Ok
 from chalicelib.protocol.glados.federation_api import encode_base64url
-from tests.services.delivery.house import SUITE, House, Person
+from chalicelib.services.delivery.state import DsPeer, GroupId
+from tests.services.delivery.house import GROUP, SUITE, House, Person
 
 PROVIDER, PROVIDER_DOMAIN = "alpha", "example.com"
 
@@ -83,3 +85,16 @@ def package(person: Person, *, last_resort: bool = False, lifetime: int = 30 * 8
 def client_of(person: Person) -> bytes:
     """Return how groups name a client."""
     return person.identity.credential.content
+
+
+QUEUE = b"q" * 16
+
+
+def removals(house: House, group_id: GroupId = GROUP) -> dict[bytes, RemovalReason]:
+    """Return whom the service wants out of a group, by the names of clients, and why."""
+    state = house.vault.open(house.head(group_id))
+    return {removal.client: removal.reason for removal in state.removals}
+
+
+def peer(domain: str) -> DsPeer:
+    return DsPeer(domain, f"https://{domain}", frozenset({domain.ljust(43, "-")}))

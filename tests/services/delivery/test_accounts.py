@@ -10,54 +10,21 @@ from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.group_updates import AddClients
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.glados.federation_api import encode_base64url
-from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE
-from chalicelib.services.delivery.accounts import LEASE
+from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.senders import WrongSender
-from chalicelib.services.delivery.state import MARK_LIFE, GroupId
+from chalicelib.services.delivery.state import MARK_LIFE
 from chalicelib.services.queueing.closing import Closing
 from tests.fakes.queueing import QueueWorld
-from tests.services.delivery.account import PROVIDER, User, client_of, event, package
+from tests.services.delivery.account import PROVIDER, QUEUE, User, client_of, event, package, removals
 from tests.services.delivery.house import GROUP, SUITE, House, Person
 from tests.services.queueing.queues import Hub, Qs
 
-QUEUE = b"q" * 16
-
 
 @pytest.fixture
-def house() -> House:
-    return House()
-
-
-@pytest.fixture
-def bob(house: House) -> User:
-    """A user with two clients, both with KeyPackages."""
-    user = User(house, "bob", Person(house, "phone", user="bob"), Person(house, "laptop", user="bob"))
-    user.register()
-    user.publish(*(package(client) for client in user.clients))
-    return user
-
-
-@pytest.fixture
-def alice(house: House) -> User:
-    user = User(house, "alice")
-    user.register()
-    return user
-
-
-@pytest.fixture
-def group(house: House, alice: User, bob: User) -> House:
-    """A house with a group of alice and bob's two clients, which the index of memberships knows."""
-    (creator,) = alice.clients
-    creator.create()
-    creator.add(*bob.clients)
-    house.deliver()
-    return house
-
-
-def removals(house: House, group_id: GroupId = GROUP) -> dict[bytes, RemovalReason]:
-    """Return whom the service wants out of a group, by the names of clients, and why."""
-    state = house.vault.open(house.head(group_id))
-    return {removal.client: removal.reason for removal in state.removals}
+def bob(bob: User) -> User:
+    """Both of bob's clients have KeyPackages."""
+    bob.publish(*(package(client) for client in bob.clients))
+    return bob
 
 
 # Who is whose.
@@ -284,127 +251,6 @@ def test_a_mark_that_is_gone_removes_nobody(house: House, alice: User, bob: User
     creator.add(phone, laptop)
     house.deliver()
     assert removals(house) == {}
-
-
-# Nothing that was accepted is lost.
-
-STEPS = [
-    ("account_events", "take"),
-    ("users", "remove"),
-    ("directory", "remove"),
-    ("queue_remover", "remove"),
-    ("memberships", "of"),
-    ("groups", "load"),
-    ("objects", "load"),
-    ("objects", "put"),
-    ("groups", "advance"),
-    ("account_events", "done"),
-]
-
-
-def assert_gone(house: House, bob: User) -> None:
-    assert removals(house) == {client_of(client): RemovalReason.USER_DELETED for client in bob.clients}
-    assert len(house.vault.open(house.head()).proposals) == len(bob.clients)
-    assert house.world.users.of(bob.user) is None
-    assert house.world.directory.claim(bob.user, SUITE, house.world.clock()) == []
-    assert house.world.queue_remover.removed == {QUEUE}
-    assert house.world.account_events.due(house.world.clock() + 40 * DAY, 10) == []
-    assert len(house.world.account_events.removed(bob.user, house.world.clock())) == 1
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(("port", "method"), STEPS)
-def test_an_event_that_fails_anywhere_is_worked_off_by_the_schedule(
-    group: House, bob: User, port: str, method: str, when: str
-) -> None:
-    group.world.fail(port, method, "before" if when == "before" else "after")
-    bob.tell(queues=(QUEUE,))
-    assert group.world.faults.armed == []
-    group.restart()
-    group.world.clock.advance(LEASE)
-    group.accounts.sweep()
-    assert_gone(group, bob)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(("port", "method"), [step for step in STEPS if step != ("objects", "load")])
-def test_a_worker_that_dies_anywhere_leaves_the_event_to_the_next(
-    group: House, bob: User, port: str, method: str, when: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A death runs no handler, so nothing is postponed, and only the lease ends."""
-    fake = getattr(group.world, port)
-    call = getattr(fake, method)
-
-    class Death(BaseException):
-        pass
-
-    def dies(*arguments: object, **named: object) -> None:
-        if when == "after":
-            call(*arguments, **named)
-        raise Death
-
-    monkeypatch.setattr(fake, method, dies)
-    with pytest.raises(Death):
-        bob.tell(queues=(QUEUE,))
-    monkeypatch.undo()
-    group.restart()
-    if not ((port, method) == ("account_events", "done") and when == "after"):
-        never_taken = (port, method, when) == ("account_events", "take", "before")
-        assert group.accounts.sweep() == (1 if never_taken else 0)  # Else somebody seems to be at it.
-        group.world.clock.advance(LEASE)
-        assert group.accounts.sweep() == (0 if never_taken else 1)
-    assert_gone(group, bob)
-
-
-def test_an_event_that_is_not_stored_is_not_accepted(group: House, bob: User) -> None:
-    group.world.fail("account_events", "add")
-    with pytest.raises(ConnectionError):
-        bob.tell()
-    assert removals(group) == {}
-    bob.tell(queues=(QUEUE,))
-    assert_gone(group, bob)
-
-
-def test_an_event_whose_reply_was_lost_is_there_and_can_be_said_again(group: House, bob: User) -> None:
-    group.world.fail("account_events", "add", "after")
-    with pytest.raises(ConnectionError):
-        bob.tell(queues=(QUEUE,))
-    bob.tell(queues=(QUEUE,))
-    assert_gone(group, bob)
-
-
-def test_a_group_that_fails_does_not_keep_a_client_in_the_others(house: House, alice: User, bob: User) -> None:
-    groups = [GroupId(b"group %d" % number) for number in range(3)]
-    for client, group_id in zip((*bob.clients, *bob.clients), groups, strict=False):
-        client.create(group_id)
-    house.deliver()
-    house.world.fail("groups", "advance", skip=1)
-    bob.tell()
-    assert sorted(len(removals(house, group_id)) for group_id in groups) == [0, 1, 1]
-    assert house.accounts.sweep() == 0
-    house.world.clock.advance(HOUR)
-    assert house.accounts.sweep() == 1
-    assert sorted(len(removals(house, group_id)) for group_id in groups) == [1, 1, 1]
-
-
-def test_a_sweep_goes_on_after_an_event_that_fails(house: House, alice: User, bob: User) -> None:
-    house.world.fail("directory", "remove", times=2)
-    alice.tell()
-    bob.tell()
-    house.world.clock.advance(LEASE)
-    house.world.fail("directory", "remove")
-    with pytest.raises(ConnectionError):
-        house.accounts.sweep()
-    assert house.world.users.of(bob.user) is None
-    assert len(house.world.account_events.due(house.world.clock() + HOUR, 10)) == 1
-    house.world.clock.advance(HOUR)
-    assert house.accounts.sweep() == 1
-
-
-def test_the_operator_hears_of_events_that_wait(group: House, bob: User) -> None:
-    group.world.fail("directory", "remove")
-    bob.tell()
-    assert ("AccountEventDelayed", PROVIDER) in group.world.alarms.raised
 
 
 # Hubs elsewhere.

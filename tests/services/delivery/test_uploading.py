@@ -18,18 +18,6 @@ CONTENT = b"a large message"
 MB = 1 << 20
 
 
-@pytest.fixture
-def house() -> House:
-    return House()
-
-
-@pytest.fixture
-def alice(house: House) -> User:
-    user = User(house, "alice")
-    user.register()
-    return user
-
-
 def uploading(user: User, length: int, content: bytes = CONTENT) -> DSMessage:
     return user.sign(Upload(hashlib.sha256(content).digest(), length, user.fresh()))
 
