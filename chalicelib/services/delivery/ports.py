@@ -22,6 +22,9 @@ from chalicelib.services.delivery.state import (
     User,
 )
 
+MOST_NOTES = 64
+"""How much waits in the inbox of a sealed group."""
+
 
 class Exists(Exception):
     """There is, or was, a group with this id."""
@@ -47,7 +50,8 @@ class Groups(Protocol):
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
     and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
     Where the request was answered meanwhile, `create`, `advance` and `append` raise `Lost` too.
-    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
+    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone. `forget` deletes the rows
+    up to a seq, that one among them.
     """
 
     def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]: ...
@@ -62,6 +66,7 @@ class Groups(Protocol):
     ) -> None: ...
     def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None: ...
     def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]: ...
+    def forget(self, group_id: GroupId, up_to: int) -> None: ...
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None: ...
 
 
@@ -75,6 +80,18 @@ class GroupObjects(Protocol):
 
     def of(self, group_id: GroupId) -> ChunkStore: ...
     def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None: ...
+
+
+class Inboxes(Protocol):
+    """Notes to sealed groups, encrypted to each, which wait until a request opens its state.
+
+    `add` appends notes; an inbox that has `MOST_NOTES` takes no more, and what it does not take will be noticed again.
+    `of` returns what is in a group's inbox. `clear` empties it if it still holds exactly these notes.
+    """
+
+    def add(self, group_id: GroupId, notes: Sequence[bytes]) -> None: ...
+    def of(self, group_id: GroupId) -> Sequence[bytes]: ...
+    def clear(self, group_id: GroupId, notes: Sequence[bytes]) -> None: ...
 
 
 class Garbage(Protocol):

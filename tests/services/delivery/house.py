@@ -78,7 +78,7 @@ class House:
         world = self.world
         self.vault = Vault(world.objects, world.keys, world.entropy, world.domain)
         scribe = Scribe(world.groups, world.hints)
-        self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock)
+        self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock, world.inboxes)
         senders = Senders(world.directory, world.users)
         limits = Limits(world.buckets, world.keys)
         self.key_packages = KeyPackageDirectory(
