@@ -4,7 +4,7 @@ Reads are strongly consistent. A write is durable once its method returns; it ma
 method raised, when the reply was lost, and every caller can be repeated. What is not named here raises as it comes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.protocol.delivery.directory import AddPackage
@@ -189,7 +189,8 @@ class Directory(Protocol):
     suite: each one-time package is given out once, whatever else claims at the same time; where none is left, the
     last-resort one. Packages whose lifetime is over at `now` are never given out. `find` returns a package that is
     offered, or was given out within its lifetime, by its KeyPackageRef. `remove` takes away all packages of a client,
-    or of the user where no client is named.
+    or of the user where no client is named. `others` counts the user's clients that offer something and are not among
+    those named.
     """
 
     def publish(
@@ -198,6 +199,7 @@ class Directory(Protocol):
     def claim(self, user: bytes, cipher_suite: int, now: int) -> list[AddPackage]: ...
     def find(self, reference: bytes) -> AddPackage | None: ...
     def remove(self, user: bytes, client: bytes | None = None) -> None: ...
+    def others(self, user: bytes, clients: Collection[bytes]) -> int: ...
 
 
 class AccountEvents(Protocol):
