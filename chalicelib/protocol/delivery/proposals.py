@@ -22,9 +22,9 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
     # [mds-propose-1] There is something to store.
     if not messages:
         raise InvalidRequest("mds-propose-1", "the request holds no proposal")
-    # [mds-propose-6] They fit into one transaction.
+    # [mds-propose-7] They fit into one transaction.
     if len(messages) > MOST_AT_ONCE:
-        raise TooLarge("mds-propose-6", "the request holds more proposals than are taken at once")
+        raise TooLarge("mds-propose-7", "the request holds more proposals than are taken at once")
     group, stored = state.group, list(state.proposals)
     for message in messages:
         if not isinstance(message.body, PublicMessage):
