@@ -9,7 +9,7 @@ from tests.fakes.delivery_keys import MemoryDsKeys, MemoryUploads
 from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.fanout import MemoryFanoutHints, MemoryPeerBodies, MemoryQueueingServices, MemoryShards, MemoryWakes
 from tests.fakes.faults import Fake, Faults, When
-from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryRounds
+from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryInboxes, MemoryRounds
 from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
 from tests.fakes.tables import Tables
@@ -34,6 +34,7 @@ class DeliveryWorld:
         self.entropy = FixedEntropy(domain)
         self.groups = MemoryGroups(self.faults, self.tables, self.clock)
         self.objects = MemoryGroupObjects(self.faults, self.tables, self.clock)
+        self.inboxes = MemoryInboxes(self.faults, self.tables)
         self.garbage = MemoryGarbage(self.faults, self.tables, self.clock)
         self.rounds = MemoryRounds(self.faults)
         self.shards = MemoryShards(self.faults, self.tables)
