@@ -103,5 +103,5 @@ def test_a_stage_has_what_its_role_needs_and_nothing_else(role: Role, queues: se
 def test_what_passes_through_the_object_bucket_goes_and_what_groups_refer_to_stays() -> None:
     rules = RESOURCES["ObjectBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule} == {
-        "bodies/": 38, "uploads/": 2, "log/": 32,
+        "bodies/": 38, "uploads/": 2, "peers/": 2, "log/": 32,
     }  # fmt: skip

@@ -161,6 +161,18 @@ class QueueingServices(Protocol):
     def enqueue(self, domain: str, request: EnqueueRequest) -> EnqueueResponse: ...
 
 
+class PeerBodies(Protocol):
+    """Messages that peers may come for, by whom they are for and their SHA-256.
+
+    `keep` returns once the message is there for a day at least; a repeat prolongs that. `read` returns at most `most`
+    bytes from an offset, and the length of the whole, without reading the whole. It raises `LookupError` where
+    nothing is kept for that domain, or not any more, or what is kept ends before the offset.
+    """
+
+    def keep(self, domain: str, sha256: bytes, content: bytes) -> None: ...
+    def read(self, domain: str, sha256: bytes, offset: int, most: int) -> tuple[bytes, int]: ...
+
+
 class Memberships(Protocol):
     """In which groups a user has clients; `add` and `remove` are repeatable. It may lag behind the groups."""
 
@@ -258,10 +270,13 @@ class DsPeers(Protocol):
 class PeerCalls(Protocol):
     """Calls to other delivery services over mutual TLS, within bounds on bytes and time.
 
-    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise.
+    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise. `get`
+    does the same with an answer of at most `most` bytes, within so many seconds; it returns the answer's headers, by
+    their names in lower case.
     """
 
     def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]: ...
+    def get(self, peer: DsPeer, path: str, most: int, seconds: float) -> tuple[int, Mapping[str, str], bytes]: ...
 
 
 class Uploads(Protocol):

@@ -49,6 +49,7 @@ from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.limits import Limits
@@ -136,6 +137,7 @@ class House:
             world.hints,
             Recipients(world.groups, self.vault),
             world.queueing_services,
+            Enclosures(world.peer_bodies, world.domain),
             MembershipLog(world.memberships, self._notice),
             self.removals,
             world.alarms,
