@@ -29,6 +29,7 @@ from chalicelib.storage.delivery_directory import AwsDirectory
 from chalicelib.storage.delivery_garbage import AwsGarbage
 from chalicelib.storage.delivery_groups import AwsGroups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
+from chalicelib.storage.delivery_inboxes import AwsInboxes
 from chalicelib.storage.delivery_keys import AwsDsKeys
 from chalicelib.storage.delivery_objects import AwsGroupObjects
 from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
@@ -112,7 +113,7 @@ def scribe() -> Scribe:
 @functools.cache
 def removals() -> Removals:
     """Removing clients on the service's own account."""
-    return Removals(rows(), vault(), scribe(), wiring.alarms(), wiring.clock())
+    return Removals(rows(), vault(), scribe(), wiring.alarms(), wiring.clock(), AwsInboxes(wiring.database()))
 
 
 @functools.cache

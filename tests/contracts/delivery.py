@@ -13,6 +13,7 @@ from chalicelib.storage.delivery_directory import AwsDirectory
 from chalicelib.storage.delivery_garbage import AwsGarbage
 from chalicelib.storage.delivery_groups import AwsGroups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
+from chalicelib.storage.delivery_inboxes import AwsInboxes
 from chalicelib.storage.delivery_keys import AwsDsKeys
 from chalicelib.storage.delivery_objects import AwsGroupObjects
 from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
@@ -47,6 +48,7 @@ class DsPorts:
     objects: ports.GroupObjects
     garbage: ports.Garbage
     rounds: ports.Rounds
+    inboxes: ports.Inboxes
     shards: ports.Shards
     wakes: ports.Wakes
     hints: ports.FanoutHints
@@ -118,6 +120,7 @@ def memory() -> DsPorts:
         objects=world.objects,
         garbage=world.garbage,
         rounds=world.rounds,
+        inboxes=world.inboxes,
         shards=world.shards,
         wakes=world.wakes,
         hints=world.hints,
@@ -144,6 +147,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
         objects=AwsGroupObjects(database, bucket, sealer, clock),
         garbage=AwsGarbage(database, bucket, shards),
         rounds=AwsRounds(database),
+        inboxes=AwsInboxes(database),
         shards=shards,
         wakes=AwsWakes(database),
         hints=AwsFanoutHints(stage, AwsAlarms(stage, clock)),

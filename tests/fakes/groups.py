@@ -47,7 +47,7 @@ class GroupTables:
     """Everything that one delivery service has stored of its groups."""
 
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
-    inboxes: dict[GroupId, tuple[bytes, ...]] = dataclasses.field(default_factory=dict)
+    inboxes: dict[GroupId, frozenset[bytes]] = dataclasses.field(default_factory=dict)
     heads: dict[GroupId, Head] = dataclasses.field(default_factory=dict)
     logs: dict[GroupId, dict[int, LogRow]] = dataclasses.field(default_factory=dict)
     pasts: dict[tuple[GroupId, int], PastEpoch] = dataclasses.field(default_factory=dict)
@@ -80,7 +80,8 @@ class MemoryGroups(Fake):
             raise Exists
         self._refuse_repeat(head.group_id, answer)
         begins = head.seq - len(rows)
-        self.tables.shards[head.group_id, MEMBERSHIPS] = Shard(head.group_id, MEMBERSHIPS, begins)
+        if not head.sealed:
+            self.tables.shards[head.group_id, MEMBERSHIPS] = Shard(head.group_id, MEMBERSHIPS, begins)
         self._become(head, 0, begins, rows)
         self._keep(head.group_id, answer)
 
@@ -127,7 +128,7 @@ class MemoryGroups(Fake):
     def forget(self, group_id: GroupId, up_to: int) -> None:
         shards = [shard for (group, _), shard in self.tables.shards.items() if group == group_id]
         behind = [one.seq for shard in shards for one in shard.behind.values()]
-        cursors = [shard.cursor for shard in shards if shard.shard != MEMBERSHIPS]
+        cursors = [shard.cursor for shard in shards]
         require(up_to <= min(cursors + behind), "rows are forgotten that somebody has yet to get")
         log = self.tables.logs.get(group_id, {})
         for seq in [seq for seq in log if seq <= up_to]:
@@ -282,15 +283,17 @@ class MemoryInboxes(Fake):
     def add(self, group_id: GroupId, notes: Sequence[bytes]) -> None:
         head = self.tables.heads.get(group_id)
         require(bool(notes) and head is not None and head.sealed, "a note to nobody, or of nothing")
-        self.tables.inboxes[group_id] = (*self.tables.inboxes.get(group_id, ()), *notes)[:MOST_NOTES]
+        there = self.tables.inboxes.get(group_id, frozenset())
+        if len(there) < MOST_NOTES:
+            self.tables.inboxes[group_id] = there | set(notes[:MOST_NOTES])
 
     @fallible
     def of(self, group_id: GroupId) -> Sequence[bytes]:
-        return self.tables.inboxes.get(group_id, ())
+        return list(self.tables.inboxes.get(group_id, ()))
 
     @fallible
     def clear(self, group_id: GroupId, notes: Sequence[bytes]) -> None:
-        if self.tables.inboxes.get(group_id, ()) == tuple(notes):
+        if self.tables.inboxes.get(group_id) == frozenset(notes):
             self.tables.inboxes.pop(group_id, None)
 
 

@@ -85,8 +85,9 @@ class GroupObjects(Protocol):
 class Inboxes(Protocol):
     """Notes to sealed groups, encrypted to each, which wait until a request opens its state.
 
-    `add` appends notes; an inbox that has `MOST_NOTES` takes no more, and what it does not take will be noticed again.
-    `of` returns what is in a group's inbox. `clear` empties it if it still holds exactly these notes.
+    `add` adds notes, at most `MOST_NOTES` at once; an inbox that has as many takes no more, and what it does not take
+    will be noticed again. `of` returns what is in a group's inbox, in no order. `clear` empties it if it still holds
+    exactly these notes.
     """
 
     def add(self, group_id: GroupId, notes: Sequence[bytes]) -> None: ...

@@ -60,6 +60,11 @@ class Head:
         """Return what the head says of a use: of a sealed group's only the month."""
         return max(self.used_at, start_of_month(now) if self.sealed else now)
 
+    @property
+    def used_until(self) -> int:
+        """Return when the group was used last at the latest."""
+        return self.used_at + 31 * DAY if self.sealed else self.used_at
+
 
 class Kind(enum.StrEnum):
     """What a row of the log delivers; `CREATED` delivers nothing, and begins the log.
