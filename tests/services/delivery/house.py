@@ -35,6 +35,7 @@ from chalicelib.protocol.mls.extensions import external_senders_extension
 from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, decode_message
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.policy import Policy
+from chalicelib.protocol.mls.proposal_list import QueuedProposal
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove, SelfRemove
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
@@ -328,11 +329,14 @@ class Person:
         request = ExternalCommitInfo(GROUP, self.identity.signature_key, self.offered.public, self.fresh())
         return self.sign(DSSenderID.key_package(reference), request)
 
-    def returning(self, info: GroupInfo, tree: bytes, old_leaf: int | None) -> tuple[DSMessage, Pending]:
+    def returning(
+        self, info: GroupInfo, tree: bytes, old_leaf: int | None, leaving: Sequence[QueuedProposal] = ()
+    ) -> tuple[DSMessage, Pending]:
         """Return the request to come in by an external commit: anew, or in the place of an old leaf."""
-        proposals = () if old_leaf is None else (ProposalOrRef(Remove(old_leaf)),)
+        proposals = [] if old_leaf is None else [ProposalOrRef(Remove(old_leaf))]
+        proposals += [ProposalOrRef(reference=one.reference) for one in leaving]
         pending = Member.join_by_external_commit(
-            self.identity, info, tree, self.random, self.now, proposals=proposals, policy=Policy()
+            self.identity, info, tree, self.random, self.now, proposals=proposals, queued=leaving, policy=Policy()
         )
         offered = self.key_package().public
         sender = DSSenderID.key_package(offered.reference(self.member_suite))
