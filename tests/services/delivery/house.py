@@ -1,17 +1,13 @@
 """A delivery service over fakes, and people who are members of its groups."""
 
-import contextlib
 import dataclasses
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import pytest
 
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
 from chalicelib.client.mls_member import Member, Pending
-from chalicelib.errors import Refusal
 from chalicelib.protocol.crypto import CipherSuite
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
@@ -23,7 +19,6 @@ from chalicelib.protocol.delivery.group_updates import (
     CreateGroupRequest,
     DeleteGroupRequest,
     JoinByExternalCommit,
-    MLSGroupUpdate,
     RemoveClients,
     RemoveUsers,
     ResyncClient,
@@ -35,12 +30,12 @@ from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.responses import DSResponse, Ok
 from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
-from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
+from chalicelib.protocol.mls.commit import ProposalOrRef
 from chalicelib.protocol.mls.extensions import external_senders_extension
-from chalicelib.protocol.mls.framing import MLSMessage, PrivateMessage, PublicMessage, decode_message
-from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
-from chalicelib.protocol.mls.nodes import LeafNode
+from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, decode_message
+from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.policy import Policy
+from chalicelib.protocol.mls.proposal_list import QueuedProposal
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove, SelfRemove
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
@@ -64,20 +59,13 @@ from chalicelib.services.delivery.state import GroupId, Head, User
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from tests.fakes.delivery import DeliveryWorld
+from tests.services.delivery.messages import Renewing, kind_of, refused, update_of
 
 SUITE = 1
 Adding = AddUsers | AddClients | CommitRequest
 Removing = RemoveUsers | RemoveClients | DeleteGroupRequest
 GROUP = GroupId(b"a group")
 SECOND = 1_000
-
-
-@contextlib.contextmanager
-def refused(check: str) -> Iterator[None]:
-    """Expect a refusal that carries this id, and no other."""
-    with pytest.raises(Refusal) as caught:
-        yield
-    assert caught.value.facts().get("check") == check, caught.value
 
 
 class House:
@@ -194,19 +182,6 @@ class House:
     def kinds(self, person: "Person") -> list[str]:
         """Return what kinds of messages a queue was given."""
         return [kind_of(message) for message in self.queue(person)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Renewing(Identity):
-    """A client on its way to another identity: what is of the next epoch is signed by who it is then."""
-
-    after: Identity
-
-    def leaf_node(self, *args: Any, **kwargs: Any) -> LeafNode:
-        return self.after.leaf_node(*args, **kwargs)
-
-    def sign(self, label: str, content: bytes) -> bytes:
-        return self.after.sign(label, content) if label == "GroupInfoTBS" else super().sign(label, content)
 
 
 class Person:
@@ -391,11 +366,14 @@ class Person:
         request = ExternalCommitInfo(GROUP, self.identity.signature_key, self.offered.public, self.fresh())
         return self.sign(DSSenderID.key_package(reference), request)
 
-    def returning(self, info: GroupInfo, tree: bytes, old_leaf: int | None) -> tuple[DSMessage, Pending]:
+    def returning(
+        self, info: GroupInfo, tree: bytes, old_leaf: int | None, leaving: Sequence[QueuedProposal] = ()
+    ) -> tuple[DSMessage, Pending]:
         """Return the request to come in by an external commit: anew, or in the place of an old leaf."""
-        proposals = () if old_leaf is None else (ProposalOrRef(Remove(old_leaf)),)
+        proposals = [] if old_leaf is None else [ProposalOrRef(Remove(old_leaf))]
+        proposals += [ProposalOrRef(reference=one.reference) for one in leaving]
         pending = Member.join_by_external_commit(
-            self.identity, info, tree, self.random, self.now, proposals=proposals, policy=Policy()
+            self.identity, info, tree, self.random, self.now, proposals=proposals, queued=leaving, policy=Policy()
         )
         offered = self.key_package().public
         sender = DSSenderID.key_package(offered.reference(self.member_suite))
@@ -419,20 +397,3 @@ def done(served: tuple[DSMessage, Pending], by: Person, *others: Person) -> None
     message, pending = served
     assert by.house.serve(message) == Ok()
     by.accepted(pending, others=others)
-
-
-def kind_of(message: MLSMessage) -> str:
-    match message.body:
-        case PublicMessage():
-            return "commit" if isinstance(message.body.content.content, Commit) else "proposal"
-        case PrivateMessage():
-            return "application"
-        case Welcome():
-            return "welcome"
-        case _:
-            return "something else"
-
-
-def update_of(pending: Pending) -> MLSGroupUpdate:
-    info = pending.group_info
-    return MLSGroupUpdate(pending.commit, PartialGroupInfo(info.extensions, info.signature))

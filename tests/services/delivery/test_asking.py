@@ -18,7 +18,8 @@ from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.proposals import ReInit, Remove
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import GroupId
-from tests.services.delivery.house import House, Person, done, update_of
+from tests.services.delivery.house import House, Person, done
+from tests.services.delivery.messages import update_of
 
 MINUTE, HOUR = 60_000, 3_600_000
 
