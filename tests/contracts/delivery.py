@@ -16,6 +16,7 @@ from chalicelib.storage.delivery_hints import AwsFanoutHints
 from chalicelib.storage.delivery_inboxes import AwsInboxes
 from chalicelib.storage.delivery_keys import AwsDsKeys
 from chalicelib.storage.delivery_objects import AwsGroupObjects
+from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
 from chalicelib.storage.delivery_rounds import AwsRounds
 from chalicelib.storage.delivery_shards import AwsShards
 from chalicelib.storage.delivery_uploads import AwsUploads
@@ -56,6 +57,7 @@ class DsPorts:
     directory: ports.Directory
     keys: ports.DsKeys
     uploads: ports.Uploads
+    peer_bodies: ports.PeerBodies
 
     def store(self, content: bytes, attempt: bytes = b"attempt0", group_id: GroupId = GROUP) -> Ref:
         """Store an object and return its reference."""
@@ -127,6 +129,7 @@ def memory() -> DsPorts:
         directory=world.directory,
         keys=world.keys,
         uploads=world.uploads,
+        peer_bodies=world.peer_bodies,
     )
 
 
@@ -135,7 +138,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
     database = Database(stage)
     data_keys = DataKeys(database, clock)
     sealer = Sealer(data_keys)
-    bucket, shards = Objects(stage, "objects"), AwsShards(database)
+    bucket, shards, keys = Objects(stage, "objects"), AwsShards(database), AwsDsKeys(data_keys, sealer)
     return DsPorts(
         clock=clock,
         lose_reply=lambda _port, _method: aws.lose_next_reply(),
@@ -151,8 +154,9 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
         memberships=AwsMemberships(database, data_keys),
         users=AwsUsers(database, data_keys, sealer),
         directory=AwsDirectory(database, data_keys, sealer, clock),
-        keys=AwsDsKeys(data_keys, sealer),
+        keys=keys,
         uploads=AwsUploads(bucket),
+        peer_bodies=AwsPeerBodies(bucket, keys),
     )
 
 

@@ -3,7 +3,8 @@
     take the shard → rows after its cursor → one request a domain → save the cursor → give the shard back
 
 A worker that dies leaves its lease to run out; the next one begins at the cursor and may send rows again, which the
-queueing service knows by their stream and number. A domain that cannot be reached is left behind and holds up nobody
+queueing service knows by their stream and number. A row that is too large for a request goes by reference
+(`enclosures`). A domain that cannot be reached is left behind and holds up nobody
 else: it is tried again by itself, from the row it has, until the log no longer goes back that far.
 
 The stream of a group's shard at a domain has a row's `seq` wherever the row has a recipient there; `prev_seq` is the
@@ -27,6 +28,7 @@ from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.ports import (
     FanoutHints,
@@ -74,6 +76,7 @@ class Fanout:
     hints: FanoutHints
     recipients: Recipients
     queueing: QueueingServices
+    enclosures: Enclosures
     memberships: MembershipLog
     removals: Removals
     alarms: Alarms
@@ -187,7 +190,7 @@ class Fanout:
             deliveries=deliveries,
         )
         try:
-            response = self.queueing.enqueue(domain, request)
+            response = self.queueing.enqueue(domain, self.enclosures.fit(domain, request))
         except (Unreachable, Refused) as failure:
             raise _Down from failure
         except StreamGap as gap:

@@ -4,7 +4,7 @@ Reads are strongly consistent. A write is durable once its method returns; it ma
 method raised, when the reply was lost, and every caller can be repeated. What is not named here raises as it comes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.protocol.delivery.directory import AddPackage
@@ -162,6 +162,18 @@ class QueueingServices(Protocol):
     def enqueue(self, domain: str, request: EnqueueRequest) -> EnqueueResponse: ...
 
 
+class PeerBodies(Protocol):
+    """Messages that peers may come for, by whom they are for and their SHA-256.
+
+    `keep` returns once the message is there for a day at least; a repeat prolongs that. `read` returns at most `most`
+    bytes from an offset, and the length of the whole, without reading the whole. It raises `LookupError` where
+    nothing is kept for that domain, or not any more, or what is kept ends before the offset.
+    """
+
+    def keep(self, domain: str, sha256: bytes, content: bytes) -> None: ...
+    def read(self, domain: str, sha256: bytes, offset: int, most: int) -> tuple[bytes, int]: ...
+
+
 class Memberships(Protocol):
     """In which groups a user has clients; `add` and `remove` are repeatable. It may lag behind the groups."""
 
@@ -190,7 +202,8 @@ class Directory(Protocol):
     suite: each one-time package is given out once, whatever else claims at the same time; where none is left, the
     last-resort one. Packages whose lifetime is over at `now` are never given out. `find` returns a package that is
     offered, or was given out within its lifetime, by its KeyPackageRef. `remove` takes away all packages of a client,
-    or of the user where no client is named.
+    or of the user where no client is named. `others` counts the user's clients that offer something and are not among
+    those named.
     """
 
     def publish(
@@ -199,6 +212,7 @@ class Directory(Protocol):
     def claim(self, user: bytes, cipher_suite: int, now: int) -> list[AddPackage]: ...
     def find(self, reference: bytes) -> AddPackage | None: ...
     def remove(self, user: bytes, client: bytes | None = None) -> None: ...
+    def others(self, user: bytes, clients: Collection[bytes]) -> int: ...
 
 
 class AccountEvents(Protocol):
@@ -257,10 +271,13 @@ class DsPeers(Protocol):
 class PeerCalls(Protocol):
     """Calls to other delivery services over mutual TLS, within bounds on bytes and time.
 
-    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise.
+    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise. `get`
+    does the same with an answer of at most `most` bytes, within so many seconds; it returns the answer's headers, by
+    their names in lower case.
     """
 
     def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]: ...
+    def get(self, peer: DsPeer, path: str, most: int, seconds: float) -> tuple[int, Mapping[str, str], bytes]: ...
 
 
 class Uploads(Protocol):

@@ -89,9 +89,7 @@ class Upkeep:
         listed = self.garbage.objects(group_id)
         roots, others = self.garbage.named(group_id, now)
         head, _ = self.groups.load(group_id, b"")
-        if head is None:
-            raise LookupError("a group that wrote objects has no head")
-        if head.deleted and head.used_until + (LOG_LIFE_DAYS + 1) * DAY <= now:
+        if head is not None and head.deleted and head.used_until + (LOG_LIFE_DAYS + 1) * DAY <= now:
             self.garbage.purge(group_id)
             return
         old = [ref for ref, written_at in listed.items() if written_at + YOUNG <= now]
@@ -99,6 +97,7 @@ class Upkeep:
             return
         kept = {*roots, *others}
         for root in roots:
-            if not head.sealed:
+            # Without a head, a creation that failed has left objects, and no row names any.
+            if head is not None and not head.sealed:
                 kept |= reachable(self.vault.open(head, root))
         self.garbage.delete(group_id, [ref for ref in old if ref not in kept])

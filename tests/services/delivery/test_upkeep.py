@@ -193,3 +193,15 @@ def test_a_group_that_fails_does_not_keep_the_others_waiting(house: House) -> No
     heads = [house.head(GroupId(b"group %d" % number)) for number in range(3)]
     assert all(head.deleted for head in heads)
     assert ("UpkeepFailed", "") in house.world.alarms.raised
+
+
+def test_what_a_creation_that_failed_wrote_is_collected(house: House) -> None:
+    message = Person(house, "alice").creation()
+    house.world.fail("groups", "create")
+    with pytest.raises(ConnectionError):
+        house.serve(message)
+    assert objects(house)
+    house.world.clock.advance(2 * DAY)
+    upkeep(house).step()
+    assert not objects(house)
+    assert house.world.alarms.raised == []
