@@ -1,6 +1,7 @@
 """Sealed groups (-02 §7): their life, who is kept out, what lies at rest, and what falls due while nobody asks."""
 
 import dataclasses
+import hashlib
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,8 +12,8 @@ from chalicelib.client.mls_identity import Identity
 from chalicelib.client.mls_member import Pending
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest
 from chalicelib.protocol.delivery.group_updates import CommitRequest, DeleteGroupRequest
-from chalicelib.protocol.delivery.info_requests import UpdateQueueInfo, WelcomeInfo
-from chalicelib.protocol.delivery.messages import Body, DSMessage, DSSenderID
+from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse
 from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover, Removed, UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
@@ -25,7 +26,7 @@ from chalicelib.services.delivery import commits, recipients, vault
 from chalicelib.services.delivery.ports import MOST_NOTES
 from chalicelib.services.delivery.safe import MOST_PAST
 from chalicelib.services.delivery.sealed_rows import OpenRow
-from chalicelib.services.delivery.state import GroupId, Kind
+from chalicelib.services.delivery.state import GroupId, Kind, User
 from tests.fakes.clock import FixedEntropy
 from tests.services.delivery.house import GROUP, SUITE, House, Person
 from tests.services.delivery.messages import update_of
@@ -158,6 +159,26 @@ def test_proposals_wait_in_the_sealed_state(cast: Cast) -> None:
     pending = alice.commit(reference)
     assert house.serve(alice.as_member(CommitRequest(update_of(pending)))) == Ok()
     assert traces(house, alice, bob) == set()
+
+
+def test_a_pseudonym_is_a_user_like_any_other() -> None:
+    """Its key may be registered under the pseudonym; who does without is known by leaf and KeyPackage."""
+    house = House()
+    alice, bob = Insider(house, "alice"), Insider(house, "bob")
+    for person in (alice, bob):
+        name = b"pseudonym of " + person.name.encode()
+        person.identity = Identity.basic(SUITE, name, person.random, (SELF_REMOVE,))
+    alice.create()
+    alice.add(bob)
+    user = Identity.basic(SUITE, b"", bob.random)
+    house.world.users.register(User(b"pseudonym of bob", "an AP", SUITE, user.signature_key))
+    request = ExternalCommitInfo(GROUP, user.signature_key, None, bob.fresh(), sealed_key(house))
+    sender = DSSenderID.user(hashlib.sha256(user.signature_key).digest())
+    answer = house.serve(sign_message(sender, DSRequest(request), user.sign))
+    assert answer.group_info.body.group_context == bob.member.group.context
+    without = dataclasses.replace(request, state_key=None)
+    with pytest.raises(UnknownGroup):
+        house.serve(sign_message(sender, DSRequest(without), user.sign))
 
 
 def test_a_new_queue_gets_what_comes_after(cast: Cast) -> None:
