@@ -25,7 +25,8 @@ from chalicelib.services.delivery import vault
 from chalicelib.services.delivery.ports import MOST_NOTES
 from chalicelib.services.delivery.safe import MOST_PAST
 from chalicelib.services.delivery.state import GroupId, Kind
-from tests.services.delivery.house import GROUP, SUITE, House, Person, update_of
+from tests.services.delivery.house import GROUP, SUITE, House, Person
+from tests.services.delivery.messages import update_of
 
 KEY = bytes(range(32))
 IMPROPER = {"short": KEY[:31], "long": KEY + b"\x00", "empty": b""}
