@@ -29,7 +29,7 @@ from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMess
 from chalicelib.protocol.mls.group_info import GroupContext, GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.key_package import MLS10
 from chalicelib.protocol.mls.plain_tree import PlainTree
-from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit
+from chalicelib.protocol.mls.public_group import StagedCommit, new_group
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.tls import opaque
 from chalicelib.services.delivery.state import MEMBERSHIPS, SHARD_LEAVES, Answer, GroupId, Head, Kind, LogRow
@@ -55,11 +55,11 @@ class Town:
         context = GroupContext(MLS10, 1, GROUP, 1, draft.tree_hash, self.crowd.random.randbytes(32), senders)
         support = Support.of(leaf for _, leaf in draft.all_leaves())
         chunked = ChunkedTree.build(tree, bytes(16), 1, attempt)
-        group = PublicGroup(context, bytes(32), bytes(32), chunked, support)
         external = Extension(EXTERNAL_PUB, opaque(member_suite(1).derive_key_pair(bytes(32)).public))
         unsigned = GroupInfo(context, (external,), bytes(32), 0, b"")
         signature = self.crowd.sign(0, "GroupInfoTBS", unsigned.signed)
-        info = dataclasses.replace(unsigned, signature=signature).encode()
+        signed = dataclasses.replace(unsigned, signature=signature)
+        info, group = signed.encode(), new_group(signed, chunked, support)
         names = {number: DeliveryRecord(self.queue(number), 1, world.clock()) for number in range(members)}
         records, written = Records(attempt).changed(names)
         state = GroupState(group, reference(attempt.name, info), records)
