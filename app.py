@@ -20,6 +20,8 @@ BLUEPRINTS = {
         "delivery_description.door",
         "token_api.door",
         "ds_doors.door",
+        "ds_account_doors.door",
+        "ds_federation_doors.door",
         "qs_doors.door",
         "delivery_jobs.jobs",
     ),

@@ -35,11 +35,15 @@ Given = TypeVar("Given", bound=Answer)
 class DeliveryRefused(Exception):
     """The delivery service refused; `error` says why, and `status` is the HTTP status.
 
-    `required_proposals` are those that the next commit must cover; `reason` is create-group's own.
+    `required_proposals` are those that the next commit must cover; `reason` is create-group's own. Where the code is
+    UNAVAILABLE and the request was forwarded, it may have taken effect: `message` can be sent again as it is.
     """
 
+    message: DSMessage | None = None
+
     def __init__(self, status: int, error: DSError, reason: CreateGroupResponse | None = None) -> None:
-        super().__init__(f"{error.code.name.lower()} {error.check_id}".strip())
+        said = (error.code.name.lower(), "" if reason is None else reason.name.lower(), error.check_id)
+        super().__init__(" ".join(filter(None, said)))
         self.status = status
         self.error = error
         self.reason = reason
@@ -105,10 +109,10 @@ class Requests:
                 self._upload(message.sender_id, encoded, digest)
                 reference = UploadReference(digest, len(encoded)).encode()
                 reply = self.https.post(path, media.DS_REFERENCE, reference, media.DS_RESPONSE)
-        except NoAnswer as lost:
-            lost.message = message
+            return _answer(reply, digest)
+        except (NoAnswer, DeliveryRefused) as failure:
+            failure.message = message
             raise
-        return _answer(reply, digest)
 
     def _upload(self, sender: DSSenderID, encoded: bytes, digest: bytes) -> None:
         signer, uploader = self.uploader or (self.signer, sender)
@@ -122,11 +126,12 @@ class Requests:
 def _answer(reply: Reply, digest: bytes) -> Answer:
     """Return the answer to the request of this digest, or raise what it says instead."""
     if reply.media_type == PROBLEM and reply.status in _HELD_BACK:
-        # A gateway's: the request never came to the service.
+        # A gateway's, or one's own service's that could not forward it.
         retry_after_ms = int((reply.retry_after or 1.0) * 1000)
         raise DeliveryRefused(reply.status, DSError(_HELD_BACK[reply.status], retry_after_ms=retry_after_ms))
     if reply.media_type != media.DS_RESPONSE:
-        raise NotAnAnswer("this is not the answer of a delivery service", reply.status)
+        detail = reply.problem().get("detail", "this is not the answer of a delivery service")
+        raise NotAnAnswer(str(detail), reply.status)
     try:
         response = decode(DSResponse.read, reply.body)
     except DecodeError as error:
@@ -136,7 +141,7 @@ def _answer(reply: Reply, digest: bytes) -> Answer:
     match response.body:
         case DSError() as refusal:
             raise DeliveryRefused(reply.status, refusal)
-        case CreateGroupRefused(reason):
-            raise DeliveryRefused(reply.status, DSError(DSErrorCode.REFUSED, reason.name.lower()), reason)
+        case CreateGroupRefused(reason, check_id):
+            raise DeliveryRefused(reply.status, DSError(DSErrorCode.REFUSED, check_id), reason)
         case answer:
             return answer

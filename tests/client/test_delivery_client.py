@@ -5,8 +5,10 @@ import dataclasses
 import hashlib
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import rine_mls
 import urllib3.exceptions
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -26,6 +28,7 @@ from chalicelib.client.signer import Signer
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.delivery import directory, group_messages, group_updates, info_requests, media
+from chalicelib.protocol.delivery.group_updates import AddedClient
 from chalicelib.protocol.delivery.messages import ROUTES, Body, DSMessage, DSRequestType, DSSenderID
 from chalicelib.protocol.delivery.parts import Freshness, Reference
 from chalicelib.protocol.delivery.responses import (
@@ -45,7 +48,8 @@ from chalicelib.protocol.delivery.responses import (
 )
 from chalicelib.protocol.delivery.sealed import STATE_KEY, open_sealed
 from chalicelib.protocol.mls.extensions import BASIC, Credential, ExternalSender
-from chalicelib.protocol.mls.framing import MLSMessage
+from chalicelib.protocol.mls.framing import MLSMessage, decode_message
+from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.tls import decode
 from tests.protocol.delivery.requests import DOMAIN, QUEUE, application, group_info, honest, proposal, story
 from tests.protocol.delivery.requests import STATE_KEY as SEALED
@@ -195,6 +199,24 @@ def test_answers_are_returned(client: DeliveryClient, serve: Serve) -> None:
     assert client.welcome_info(LEAF, GROUP_ID, 1) == JoinInfo(info, b"tree")
 
 
+def test_a_groups_key_goes_along_with_every_request_about_it(client: DeliveryClient, serve: Serve) -> None:
+    hub = X25519PrivateKey.generate()
+    client.keep_state_key(GROUP_ID, b"k" * 32, ServiceKey(3, hub.public_key().public_bytes_raw()))
+    taken = serve(Ok())
+    client.send_message(LEAF, application())
+    client.send_message(LEAF, application())
+    client.update_queue_info(LEAF, GROUP_ID, QUEUE)
+    client.update_queue_info(LEAF, GROUP_ID, QUEUE, state_key=SEALED)
+    client.update_queue_info(LEAF, b"another group", QUEUE)
+    sealed = [message.request.state_key for message in taken]
+    assert sealed[3:] == [SEALED, None]
+    for one in sealed[:3]:
+        assert one is not None
+        assert one.key_epoch == 3
+        assert open_sealed(hub.private_bytes_raw(), STATE_KEY, GROUP_ID, one) == b"k" * 32
+    assert len({one.ciphertext for one in sealed[:3] if one is not None}) == 3
+
+
 def test_the_signers_own_suite_is_asked_for(client: DeliveryClient, serve: Serve) -> None:
     taken = serve(GroupIdAnswer(b"new", EXTERNAL))
     client.request_group_id(LEAF)
@@ -260,10 +282,11 @@ def test_a_refusal_says_what_to_do(client: DeliveryClient, server: Server) -> No
 
 
 def test_a_group_that_is_not_created_says_why(client: DeliveryClient, server: Server) -> None:
-    server.answer = lambda asked: reply(asked, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID), 422)
+    server.answer = lambda asked: reply(asked, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID, "mds-1"), 422)
     carol = story().key_package("carol").public
-    with pytest.raises(DeliveryRefused, match="invalid_group_id") as refused:
+    with pytest.raises(DeliveryRefused, match="refused invalid_group_id mds-1") as refused:
         client.create_group(LEAF, GROUP_ID, carol, QUEUE, group_info())
+    assert refused.value.check == "mds-1"
     assert refused.value.reason is CreateGroupResponse.INVALID_GROUP_ID
 
 
@@ -285,6 +308,11 @@ def test_a_gateway_that_holds_back_is_a_refusal_too(
         client.send_message(LEAF, application())
     assert (refused.value.code, refused.value.retry_after) == (code, 3.0)
     assert len(server.asked) == 1
+    message = refused.value.message
+    assert message is not None
+    server.answer = lambda asked: reply(asked, Ok())
+    assert client.send(message) == Ok()
+    assert server.asked[0].body == server.asked[1].body
 
 
 class Lost(Exception):
@@ -364,6 +392,13 @@ def test_what_is_no_answer_is_none(
     with pytest.raises(NotAnAnswer, match=reason):
         client.send_message(LEAF, application())
     assert len(server.asked) == 1
+
+
+def test_a_problem_document_is_quoted(client: DeliveryClient, server: Server) -> None:
+    body = b'{"detail": "no delivery service of this domain is admitted here"}'
+    server.answer = lambda _: Reply(404, body, (("Content-Type", "application/problem+json"),))
+    with pytest.raises(NotAnAnswer, match="404: no delivery service of this domain"):
+        client.send_message(LEAF, application())
 
 
 def test_connections_are_used_again(client: DeliveryClient, serve: Serve, server: Server) -> None:
@@ -524,3 +559,33 @@ def test_what_is_no_description_is_none(client: DeliveryClient, server: Server, 
 
 def test_a_private_key_does_not_show() -> None:
     assert "\\x05" not in repr(KEY)
+
+
+@pytest.mark.parametrize("suite", [rine_mls.CIPHER_SUITE_CLASSICAL, rine_mls.CIPHER_SUITE_XWING])
+def test_another_librarys_client_needs_its_seed_and_its_bytes_only(
+    server: Server, ca: str, tmp_path: Path, serve: Callable[..., list[DSMessage]], suite: int
+) -> None:
+    seed = b"\x06" * 32
+    alice = rine_mls.MlsClient(str(tmp_path / "alice"), seed, suite)
+    bob = rine_mls.MlsClient(str(tmp_path / "bob"), b"\x07" * 32, suite)
+    offered = bob.generate_key_package()
+    own = alice.generate_key_package()
+    made = alice.create_group_with_members(GROUP_ID, [offered]).last_commit()
+    assert made is not None
+    key = SignatureKey(suite, seed)
+    package = decode_message(own).body
+    assert isinstance(package, KeyPackage)
+    assert package.leaf_node.signature_key == key.signature_key
+    taken = serve(Ok(), key)
+    client = DeliveryClient(server.origin, DOMAIN, key, ca=ca)
+    client.create_group(DSSenderID.leaf(0), GROUP_ID, own, QUEUE, made.group_info)
+    invited = decode_message(offered).body
+    assert isinstance(invited, KeyPackage)
+    added = AddedClient(invited.reference(cipher_suite(suite)), QUEUE)
+    update = group_update(made.commit, made.group_info)
+    client.add_users(DSSenderID.leaf(0), update, made.welcomes, [added])
+    assert [message.request.group_id for message in taken] == [GROUP_ID, GROUP_ID]
+    body = taken[1].request.body
+    assert isinstance(body, group_updates.AddUsers)
+    assert body.group_update.commit.encode() == made.commit
+    assert [welcome.encode() for welcome in body.welcomes] == made.welcomes

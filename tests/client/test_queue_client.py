@@ -10,7 +10,16 @@ from itertools import islice
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from chalicelib.client import NoAnswer, NotAnAnswer, Queue, QueueClient, QueueRefused, ServiceKey, SignatureKey
+from chalicelib.client import (
+    NoAnswer,
+    NotAnAnswer,
+    Queue,
+    QueueClient,
+    QueueRefused,
+    ServiceKey,
+    SignatureKey,
+    queue_client,
+)
 from chalicelib.protocol.crypto import CipherSuite, cipher_suite
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.parts import Domain, Freshness, Reference
@@ -337,3 +346,19 @@ def test_a_service_that_says_when_to_come_back_is_left_alone_until_then(
         client.create_queue()
     assert refused.value.retry_after == 3.0
     assert len(server.asked) == 1
+
+
+def test_a_long_wait_is_no_lost_reply(
+    client: QueueClient, server: Server, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_client, "SECONDS", 0.2)
+    service = serve(entry(1, 1))
+    server.answer = lambda asked: dataclasses.replace(service.answer(asked), delay=0.4)
+    assert client.fetch(wait=2.0).entries == (entry(1, 1),)
+    assert len(server.asked) == 1
+
+
+def test_what_is_remembered_has_an_end(client: QueueClient, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_client, "REMEMBERED", 1)
+    serve(entry(1, 7), entry(2, 8), entry(3, 7))
+    assert [one.number for one in client.entries(forever=False)] == [1, 2, 3]

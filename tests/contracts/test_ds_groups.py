@@ -198,37 +198,30 @@ def test_a_message_and_a_commit_at_once_both_keep_to_the_order(ds: DsPorts) -> N
 
 def test_an_answer_is_given_until_its_time_is_over(ds: DsPorts) -> None:
     head = ds.create()
-    ds.groups.answer(GROUP, answer(DIGEST, until=START + 1000))
+    ds.groups.append(head, [message(head)], answer(DIGEST, until=START + 1000))
     ds.clock.advance(999)
-    assert ds.groups.load(GROUP, DIGEST) == (head, b"answer")
+    assert ds.groups.load(GROUP, DIGEST) == (ds.head(), b"answer")
     ds.clock.advance(1)
-    assert ds.groups.load(GROUP, DIGEST) == (head, None)
-
-
-def test_what_a_request_was_told_first_is_what_it_is_told_again(ds: DsPorts) -> None:
-    head = ds.create()
-    ds.groups.append(head, [message(head)], answer(DIGEST, b"accepted", START + 1000))
-    ds.groups.answer(GROUP, answer(DIGEST, b"refused"))
-    assert ds.groups.load(GROUP, DIGEST)[1] == b"accepted"
-    ds.clock.advance(1000)
-    ds.groups.answer(GROUP, answer(DIGEST, b"another day"))
-    assert ds.groups.load(GROUP, DIGEST)[1] == b"another day"
+    assert ds.groups.load(GROUP, DIGEST) == (ds.head(), None)
+    ds.groups.append(ds.head(), [message(ds.head())], answer(DIGEST, b"another day"))
+    assert ds.groups.load(GROUP, DIGEST) == (ds.head(), b"another day")
 
 
 def test_a_request_that_was_answered_meanwhile_changes_nothing_more(ds: DsPorts) -> None:
-    head = ds.create()
-    ds.groups.answer(GROUP, answer(DIGEST, b"refused"))
+    before = ds.create()
+    ds.groups.append(before, [message(before)], answer(DIGEST, b"accepted"))
+    head = ds.head()
     with pytest.raises(Lost):
-        ds.groups.append(head, [message(head)], answer(DIGEST))
+        ds.groups.append(head, [message(head)], answer(DIGEST, b"again"))
     with pytest.raises(Lost):
-        ds.groups.advance(head, following(head), [commit(head)], answer=answer(DIGEST))
-    assert ds.groups.load(GROUP, DIGEST) == (head, b"refused")
+        ds.groups.advance(head, following(head), [commit(head)], answer=answer(DIGEST, b"again"))
+    assert ds.groups.load(GROUP, DIGEST) == (head, b"accepted")
+    assert ds.groups.log(GROUP, head.seq, 10) == []
 
 
 def test_an_answer_is_its_groups_own(ds: DsPorts) -> None:
     ds.create()
-    ds.groups.answer(GROUP, answer(DIGEST))
-    assert ds.groups.load(GroupId(b"another"), DIGEST) == (None, None)
+    assert ds.groups.load(GroupId(b"another"), ANSWER.digest) == (None, None)
 
 
 # --- the log

@@ -1,5 +1,6 @@
 """One provider over an in-process AWS for all tests of the doors, because there is one app a process."""
 
+import contextlib
 import functools
 import itertools
 import re
@@ -14,9 +15,10 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
 from chalicelib import wiring
+from chalicelib.config import Role
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.storage import clients, queues
-from chalicelib.wiring import provider
+from chalicelib.wiring import delivery, groups, provider
 from infra import operator
 from infra.local.authority import Authority, Identity
 from tests.contracts.aws import create_stack
@@ -52,23 +54,31 @@ def clock() -> SettableClock:
     return SettableClock()
 
 
-@pytest.fixture(scope="package")
-def stage(clock: SettableClock) -> Iterator[None]:
-    """A container of the stage, with the tables, queues and keys of the data stack."""
+@contextlib.contextmanager
+def deployed(environment: dict[str, str], clock: SettableClock, role: Role) -> Iterator[None]:
+    """Be a container of a stage, with the tables, queues and keys of the data stack."""
+    kept = (wiring, provider, delivery, groups, clients, queues)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
-        for name, value in ENVIRONMENT.items():
+        for name, value in environment.items():
             patch.setenv(name, value)
         patch.setattr(wiring, "clock", lambda: clock)
-        forget(wiring, provider, clients, queues)
+        forget(*kept)
         with mock_aws():
             with warnings.catch_warnings():
                 # The bucket's policy and the certificate for calling peers: no test here needs them.
                 warnings.filterwarnings("ignore", "Tried to parse AWS::(S3::BucketPolicy|SecretsManager::Secret)")
-                create_stack(STAGE)
-            clients.client("sesv2").create_email_identity(EmailIdentity=ENVIRONMENT["GLADOS_EMAIL_FROM"])
+                create_stack(environment["GLADOS_STAGE"], role)
             yield
-        forget(wiring, provider, clients, queues)
+        forget(*kept)
+
+
+@pytest.fixture(scope="package")
+def stage(clock: SettableClock) -> Iterator[None]:
+    """The stage of a provider."""
+    with deployed(ENVIRONMENT, clock, "provider"):
+        clients.client("sesv2").create_email_identity(EmailIdentity=ENVIRONMENT["GLADOS_EMAIL_FROM"])
+        yield
 
 
 @pytest.fixture(scope="package")
@@ -106,9 +116,7 @@ def enrol(edge: Edge, authority: Authority) -> Enrol:
 
 def operate(*arguments: str) -> dict[str, Any]:
     """Run a command of `python -m infra.operator` on the stage."""
-    asked = operator._parser().parse_args(arguments)
-    answer: dict[str, Any] = asked.run(asked)
-    return answer
+    return operator.answer(arguments)
 
 
 @pytest.fixture(scope="package")

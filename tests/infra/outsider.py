@@ -76,6 +76,18 @@ class Outsider:
             context.load_cert_chain(who["cert"], who["key"])
         return context
 
+    def ds_token(self, ap: dict[str, Any], ds: str) -> Answer:
+        """Ask a delivery service for a token with the credentials that a provider has at one."""
+        basic = base64.b64encode(f"{ap['ds']['client_id']}:{ap['ds']['client_secret']}".encode()).decode()
+        return send(
+            "POST",
+            self.said["ds"][ds]["url"] + "/oauth2/token",
+            self.context(ap),
+            b"grant_type=client_credentials",
+            Content_Type="application/x-www-form-urlencoded",
+            Authorization=f"Basic {basic}",
+        )
+
     def public(self, path: str, gp: str = "eu", method: str = "GET", body: Any = None, **headers: str) -> Answer:
         """Call the door that asks for no certificate."""
         return send(method, self.said["gps"][gp]["public_url"] + path, self.context(), body, **headers)

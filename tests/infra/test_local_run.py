@@ -99,7 +99,45 @@ def test_the_endpoints_file_is_for_its_owner_only_and_says_what_the_contract_say
         "alpha": "eu", "beta": "eu", "gamma": "us", "delta": "eu",
     }  # fmt: skip
     assert [name for name, ap in world.said["aps"].items() if ap["trusted_bulk"]] == ["delta"]
+    assert {name: ds["domain"] for name, ds in world.said["ds"].items()} == {
+        "eu": "eu.ds.example", "us": "us.ds.example",
+    }  # fmt: skip
     assert Path(world.said["aps"]["alpha"]["key"]).stat().st_mode & 0o077 == 0
+
+
+def test_each_provider_is_known_at_its_regions_delivery_service_and_at_no_other(world: Outsider) -> None:
+    for ap in world.said["aps"].values():
+        granted = {name: world.ds_token(ap, name) for name in world.said["ds"]}
+        assert {name: answer.status for name, answer in granted.items()} == {
+            name: 200 if name == ap["gp"] else 401 for name in granted
+        }
+        assert granted[ap["gp"]].json["scope"] == "delivery"
+
+
+def test_the_delivery_services_let_each_other_in_and_nobody_else(world: Outsider) -> None:
+    folder = Path(world.said["ca"]).parent
+    own = {name: {"cert": folder / f"ds-{name}.pem", "key": folder / f"ds-{name}.key"} for name in world.said["ds"]}
+    others = {"alpha": world.said["aps"]["alpha"], "observer": world.said["peers"]["observer"]}
+
+    def enqueue(ds: str, who: dict[str, Any]) -> Answer:
+        url = world.said["ds"][ds]["url"] + "/qs/v1/enqueue"
+        return send("POST", url, world.context(who), b"", Content_Type="application/mimi-ds-fanout")
+
+    for ds, peer in (("eu", "us"), ("us", "eu")):
+        problem(enqueue(ds, own[peer]), 422, "invalid-value")  # It is let in, and says nothing.
+        for stranger in (own[ds], *others.values()):
+            problem(enqueue(ds, stranger), 401, "unknown-certificate")
+
+
+def test_anybody_reads_what_a_delivery_service_serves(world: Outsider) -> None:
+    for ds in world.said["ds"].values():
+        document = send("GET", ds["public_url"] + "/openapi.json", world.context()).json
+        assert [one["url"] for one in document["servers"]] == [ds["url"], ds["public_url"]]
+        assert "/v1/queries" not in document["paths"]
+        (key,) = send("GET", ds["public_url"] + "/.well-known/jwks.json", world.context()).json["keys"]
+        assert "d" not in key
+    refused = send("POST", world.said["ds"]["eu"]["public_url"] + "/oauth2/token", world.context(), b"")
+    assert (refused.status, refused.json["error"]) == (400, "invalid_request")
 
 
 def test_without_a_certificate_of_theirs_there_is_no_way_in(world: Outsider, tmp_path: Path) -> None:
@@ -346,7 +384,7 @@ def test_a_notification_and_a_claim_need_a_signature_that_is_pinned(world: Outsi
 
 def test_sigterm_ends_it_and_no_child_remains(run: Run) -> None:
     children = descendants(run.process.pid)
-    assert len(children) >= 3, "the emulated AWS and two providers"
+    assert len(children) >= 5, "the emulated AWS, two providers and two delivery services"
     run.process.send_signal(signal.SIGTERM)
     assert run.process.wait(SECONDS) == 0
     for handle in children:

@@ -15,9 +15,13 @@ from infra.package import REPOSITORY, NotPackaged, package, stages
 STAGES = stages()
 QUEUES: dict[str, dict[str, str]] = {
     "provider": {"Deliver": "outbox", "Sequence": "sequence", "Follow": "follow", "Scan": "scan"},
-    "delivery": {},
+    "delivery": {"FanOut": "fanout"},
 }
-SCHEDULES: dict[str, tuple[str, ...]] = {"provider": ("Sweep", "Publish", "FollowAll", "Rebuild"), "delivery": ()}
+MINUTE, HOUR = "rate(1 minute)", "rate(1 hour)"
+SCHEDULES: dict[str, dict[str, str]] = {
+    "provider": dict.fromkeys(("Sweep", "Publish", "FollowAll", "Rebuild"), MINUTE),
+    "delivery": {"SweepFanout": MINUTE, "SweepAccounts": MINUTE, "TendGroups": HOUR, "ExpireQueues": HOUR},
+}
 PUBLIC = {"provider": "/.well-known/glados", "delivery": "/openapi.json"}
 
 # In the function's own interpreter: answers one request, and finds every handler that the template names.
@@ -94,25 +98,22 @@ def test_there_is_a_stage_for_each_provider_and_each_delivery_service() -> None:
     }  # fmt: skip
 
 
-def test_each_roles_policy_allows_its_own_tables_queues_and_bucket_and_no_others(stage: str) -> None:
+def test_each_roles_policy_allows_its_own_tables_indexes_queues_and_bucket_and_no_others(stage: str) -> None:
     """Beside them come the dead-letter queues, which functions leave alone, and pynamodb's scan."""
     resources = json.loads((REPOSITORY / "infra" / "data-stack.json").read_text())["Resources"].values()
     condition = {"provider": "IsProvider", "delivery": "IsDelivery"}[role(stage)]
     named = {"AWS::DynamoDB::Table": "TableName", "AWS::SQS::Queue": "QueueName", "AWS::S3::Bucket": "BucketName"}
-    needed = {
-        resource["Properties"][named[resource["Type"]]]["Fn::Sub"].removeprefix("glados-${Stage}-")
-        for resource in resources
-        if resource["Type"] in named and resource.get("Condition") in (None, condition)
-    }
+    own = [one for one in resources if one["Type"] in named and one.get("Condition") in (None, condition)]
+    needed = set()
+    for resource in own:
+        properties = resource["Properties"]
+        name = properties[named[resource["Type"]]]["Fn::Sub"].removeprefix("glados-${Stage}-")
+        needed |= {name} | {f"{name}/index/{one['IndexName']}" for one in properties.get("GlobalSecondaryIndexes", [])}
     policy = json.loads((REPOSITORY / ".chalice" / settings(stage)["iam_policy_file"]).read_text())
     stated = [one["Resource"] for one in policy["Statement"] if "Resource" in one]
     arns = [arn for one in stated for arn in (one if isinstance(one, list) else [one])]
-    kind = stage.partition("-")[0]
-    allowed = {
-        found[1]
-        for arn in arns
-        if (found := re.fullmatch(rf"arn:aws:(?:dynamodb|sqs|s3):.*glados-{kind}-\*-([a-z-]+)(?:/\*|/index/due)?", arn))
-    }
+    form = re.compile(rf"arn:aws:(?:dynamodb|sqs|s3):.*glados-{stage[:2]}-\*-([a-z-]+(?:/index/[a-z]+)?)(?:/\*)?")
+    allowed = {found[1] for arn in arns if (found := form.fullmatch(arn))}
     assert allowed == {name for name in needed if not name.endswith("-dead")}
 
 
@@ -124,9 +125,9 @@ def test_the_template_has_the_api_and_every_queue_handler_and_schedule(
         (event,) = functions[name]["Events"].values()
         assert event["Type"] == "SQS"
         assert event["Properties"]["Queue"]["Fn::Sub"].endswith(f":glados-{stage}-{queue}")
-    for name in SCHEDULES[role(stage)]:
+    for name, rate in SCHEDULES[role(stage)].items():
         (event,) = functions[name]["Events"].values()
-        assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", "rate(1 minute)")
+        assert (event["Type"], event["Properties"]["Schedule"]) == ("Schedule", rate)
 
 
 def test_every_queue_that_is_listened_to_is_in_the_data_stack_and_waits_out_its_worker(
@@ -149,7 +150,7 @@ def test_every_function_gets_the_stages_settings_and_its_own_bounds(
 ) -> None:
     said = settings(stage)
     own = {"".join(part.title() for part in name.split("_")): one for name, one in said["lambda_functions"].items()}
-    assert set(own) >= {*QUEUES[role(stage)], *SCHEDULES[role(stage)]}
+    assert set(own) == {name for one in QUEUES for name in (*QUEUES[one], *SCHEDULES[one])}
     for name, properties in functions.items():
         assert properties["Environment"]["Variables"] == said["environment_variables"]
         assert properties["Timeout"] == own.get(name, {}).get("lambda_timeout", said["lambda_timeout"])

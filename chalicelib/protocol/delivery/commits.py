@@ -44,7 +44,7 @@ class CommitRequest:
 class AcceptedCommit:
     """A commit that may end the epoch, and what it leads to.
 
-    `joiners` are the KeyPackageRefs that were added, with their leaves. `joined` and `left` are users whose first
+    `joiners` are the KeyPackageRefs that were added, with their leaves. `joined` and `left` are users of whom a
     client came or whose last one went. `proposals` are the removals that this service proposes again.
     """
 
@@ -158,7 +158,7 @@ def _records(
 
 
 def _users(state: GroupState, staged: StagedCommit) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Return the users that the group gains and loses."""
+    """Return the users of whom a client came, and those that the group loses."""
     before, after, policy = Draft(state.group.tree), staged.applied.draft, state.group.policy
 
     def users(leaves: Sequence[LeafNode | None]) -> set[bytes]:
@@ -168,6 +168,5 @@ def _users(state: GroupState, staged: StagedCommit) -> tuple[tuple[bytes, ...], 
     if staged.external:
         came |= users([after.leaf(staged.committer)])
     went = users([before.leaf(leaf_index) for leaf_index in staged.removed])
-    joined = sorted(user for user in came if not before.positions(Kind.USER, user))
     left = sorted(user for user in went if not after.positions(Kind.USER, user))
-    return tuple(joined), tuple(left)
+    return tuple(sorted(came)), tuple(left)

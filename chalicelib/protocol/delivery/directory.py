@@ -148,6 +148,23 @@ class KeyPackages:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class KeyPackagesQuery:
+    """What a delivery service asks another one for a user of its own: KeyPackages, without who wants them."""
+
+    cipher_suite: int
+    users: tuple[UserID, ...]
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Read the struct."""
+        return cls(reader.uint16(), reader.vector(lambda inner: UserID(inner.opaque())))
+
+    def encode(self) -> bytes:
+        """Return the struct's encoding."""
+        return uint16(self.cipher_suite) + opaque(b"".join([opaque(user) for user in self.users]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Upload:
     """Ask where a body may be put that is too large to be posted."""
 

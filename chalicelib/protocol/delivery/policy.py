@@ -31,6 +31,12 @@ def client_of(credential: Credential) -> bytes | None:
     return None if named is None else b"mimi://" + named[1].lower() + b"/d/" + named[2] + b"/" + named[3]
 
 
+def user_of_client(client: bytes) -> bytes | None:
+    """Return the user of a client that is named by its identity, or None for one that is named by its key."""
+    named = _CLIENT.fullmatch(client)
+    return None if named is None else b"mimi://" + named[1].lower() + b"/u/" + named[2]
+
+
 class DsPolicy(Policy):
     """The rules of one delivery service.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.creation import CannotCreate
-from chalicelib.protocol.delivery.directory import PublicKey, RequestGroupId
+from chalicelib.protocol.delivery.directory import KeyPackages, PublicKey, PublishKeyPackages, RequestGroupId, Upload
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
 from chalicelib.protocol.delivery.group_updates import (
     AddClients,
@@ -28,8 +28,10 @@ from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked, StaleRequest
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
+from chalicelib.services.delivery.directory import KeyPackageDirectory
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.sending import Sending
+from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.ports import Clock
 
 Serve = Callable[[Asked, Any], bytes]
@@ -48,6 +50,8 @@ class Desk:
     commits: Commits
     sending: Sending
     information: Information
+    key_packages: KeyPackageDirectory
+    uploading: Uploading
     clock: Clock
     domain: str
 
@@ -80,6 +84,9 @@ class Desk:
             ExternalCommitInfo: self.information.external_commit_info,
             RequestGroupId: self.information.request_group_id,
             PublicKey: self.information.public_key,
+            PublishKeyPackages: self.key_packages.publish,
+            KeyPackages: self.key_packages.claim,
+            Upload: self.uploading.link,
         }
         return by_kind[kind]
 

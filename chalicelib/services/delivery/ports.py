@@ -4,13 +4,14 @@ Reads are strongly consistent. A write is durable once its method returns; it ma
 method raised, when the reply was lost, and every caller can be repeated. What is not named here raises as it comes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.mls.chunks import ChunkStore, Ref
 from chalicelib.services.delivery.state import (
+    AccountEvent,
     Answer,
     DsPeer,
     GroupId,
@@ -20,6 +21,9 @@ from chalicelib.services.delivery.state import (
     Shard,
     User,
 )
+
+MOST_NOTES = 64
+"""How much waits in the inbox of a sealed group."""
 
 
 class Exists(Exception):
@@ -45,7 +49,9 @@ class Groups(Protocol):
     behind the rows that stood already.
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
     and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
-    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
+    Where the request was answered meanwhile, `create`, `advance` and `append` raise `Lost` too.
+    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone. `forget` deletes the rows
+    up to a seq, that one among them.
     """
 
     def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]: ...
@@ -60,6 +66,7 @@ class Groups(Protocol):
     ) -> None: ...
     def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None: ...
     def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]: ...
+    def forget(self, group_id: GroupId, up_to: int) -> None: ...
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None: ...
 
 
@@ -73,6 +80,19 @@ class GroupObjects(Protocol):
 
     def of(self, group_id: GroupId) -> ChunkStore: ...
     def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None: ...
+
+
+class Inboxes(Protocol):
+    """Notes to sealed groups, encrypted to each, which wait until a request opens its state.
+
+    `add` adds notes, at most `MOST_NOTES` at once; an inbox that has as many takes no more, and what it does not take
+    will be noticed again. `of` returns what is in a group's inbox, in no order. `clear` empties it if it still holds
+    exactly these notes.
+    """
+
+    def add(self, group_id: GroupId, notes: Sequence[bytes]) -> None: ...
+    def of(self, group_id: GroupId) -> Sequence[bytes]: ...
+    def clear(self, group_id: GroupId, notes: Sequence[bytes]) -> None: ...
 
 
 class Garbage(Protocol):
@@ -105,7 +125,8 @@ class Shards(Protocol):
 
     `take` leases a shard to one worker until `until`, or returns None while another has it. `save` writes a shard
     that was taken, if nobody took it since, and raises `Lost` otherwise; a lease in the past gives it back. `of`
-    lists a group's shards.
+    lists a group's shards. Beside those that deliver to leaves every group has the one called `MEMBERSHIPS`, which
+    begins with its log.
     """
 
     def take(self, group_id: GroupId, shard: int, now: int, until: int) -> Shard | None: ...
@@ -141,6 +162,18 @@ class QueueingServices(Protocol):
     def enqueue(self, domain: str, request: EnqueueRequest) -> EnqueueResponse: ...
 
 
+class PeerBodies(Protocol):
+    """Messages that peers may come for, by whom they are for and their SHA-256.
+
+    `keep` returns once the message is there for a day at least; a repeat prolongs that. `read` returns at most `most`
+    bytes from an offset, and the length of the whole, without reading the whole. It raises `LookupError` where
+    nothing is kept for that domain, or not any more, or what is kept ends before the offset.
+    """
+
+    def keep(self, domain: str, sha256: bytes, content: bytes) -> None: ...
+    def read(self, domain: str, sha256: bytes, offset: int, most: int) -> tuple[bytes, int]: ...
+
+
 class Memberships(Protocol):
     """In which groups a user has clients; `add` and `remove` are repeatable. It may lag behind the groups."""
 
@@ -169,7 +202,8 @@ class Directory(Protocol):
     suite: each one-time package is given out once, whatever else claims at the same time; where none is left, the
     last-resort one. Packages whose lifetime is over at `now` are never given out. `find` returns a package that is
     offered, or was given out within its lifetime, by its KeyPackageRef. `remove` takes away all packages of a client,
-    or of the user where no client is named.
+    or of the user where no client is named. `others` counts the user's clients that offer something and are not among
+    those named.
     """
 
     def publish(
@@ -178,6 +212,31 @@ class Directory(Protocol):
     def claim(self, user: bytes, cipher_suite: int, now: int) -> list[AddPackage]: ...
     def find(self, reference: bytes) -> AddPackage | None: ...
     def remove(self, user: bytes, client: bytes | None = None) -> None: ...
+    def others(self, user: bytes, clients: Collection[bytes]) -> int: ...
+
+
+class AccountEvents(Protocol):
+    """What providers said of accounts: work to be done once at least, and then a mark for `MARK_LIFE`.
+
+    `add` stores an event, due at its `next_at`; one that stands already, done or not, becomes due again. `take` leases
+    an event to one worker until `until`, and returns it as it is then, or None where it is not due. `postpone` and
+    `done` change the event as it was taken, and nothing where it was added or taken since; what is done is due no
+    more. `removed` returns the events about a user, done or not, but those that were done `MARK_LIFE` ago or
+    longer. `due` lists events whose time has come, those first that have waited longest; it may lag by a second.
+    """
+
+    def add(self, event: AccountEvent) -> None: ...
+    def due(self, now: int, most: int) -> list[AccountEvent]: ...
+    def take(self, event: AccountEvent, now: int, until: int) -> AccountEvent | None: ...
+    def postpone(self, event: AccountEvent, next_at: int) -> None: ...
+    def done(self, event: AccountEvent, now: int) -> None: ...
+    def removed(self, user: bytes, now: int) -> list[AccountEvent]: ...
+
+
+class QueueRemover(Protocol):
+    """Deletes queues of our queueing service by their ids; one that is not there is gone. Repeatable."""
+
+    def remove(self, queue_id: bytes) -> None: ...
 
 
 class DsKeys(Protocol):
@@ -212,10 +271,13 @@ class DsPeers(Protocol):
 class PeerCalls(Protocol):
     """Calls to other delivery services over mutual TLS, within bounds on bytes and time.
 
-    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise.
+    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise. `get`
+    does the same with an answer of at most `most` bytes, within so many seconds; it returns the answer's headers, by
+    their names in lower case.
     """
 
     def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]: ...
+    def get(self, peer: DsPeer, path: str, most: int, seconds: float) -> tuple[int, Mapping[str, str], bytes]: ...
 
 
 class Uploads(Protocol):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import NewType
 
 from chalicelib.protocol.mls.chunks import Ref
+from chalicelib.protocol.timestamps import DAY, start_of_month
 
 GroupId = NewType("GroupId", bytes)
 
@@ -26,6 +27,9 @@ MEMBERSHIPS = 99_999_999
 LOG_LIFE_DAYS = 30
 """How long a message can wait for a domain that is down."""
 
+MARK_LIFE = 40 * DAY
+"""How long a user or client that was removed is remembered: longer than a row of the log, which may tell of it late."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Head:
@@ -33,7 +37,10 @@ class Head:
 
     `version` counts changes of state, `seq` rows of the log; sending a message moves `seq` alone. `root` names the
     object that holds the state, or is empty once the group is deleted. `blocked_since` is when a removal by this DS
-    became mandatory that no commit has covered yet, or 0. `shards` never falls. `sealed` is a group in privacy mode.
+    became mandatory that no commit has covered yet, or 0. `shards` never falls.
+
+    `sealed` is a group in privacy mode: its state opens with a key that the service does not keep. Its head says no
+    more than ordering needs: of its times the month, it has one shard, and whether it is blocked stands in the state.
     """
 
     group_id: GroupId
@@ -49,15 +56,28 @@ class Head:
     deleted: bool = False
     sealed: bool = False
 
+    def used(self, now: int) -> int:
+        """Return what the head says of a use: of a sealed group's only the month."""
+        return max(self.used_at, start_of_month(now) if self.sealed else now)
+
+    @property
+    def used_until(self) -> int:
+        """Return when the group was used last at the latest."""
+        return self.used_at + 31 * DAY if self.sealed else self.used_at
+
 
 class Kind(enum.StrEnum):
-    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log."""
+    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log.
+
+    `SEALED` is a row of a sealed group: what it is stands where its recipients do.
+    """
 
     CREATED = "created"
     COMMIT = "commit"
     WELCOME = "welcome"
     PROPOSAL = "proposal"
     APPLICATION = "application"
+    SEALED = "sealed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,8 +86,10 @@ class LogRow:
 
     Its recipients are the delivery records of `root`: all of them but the leaf `sender`, or for Welcomes those leaves
     that `joiners` names by KeyPackageRef. `body` is the MLSMessage; for Welcomes it is `MLSMessage welcomes<V>`.
-    `joined` and `left` are the users whose first client came, or whose last one went, with a commit. In a sealed
-    group `recipients` holds what `root` would say, encrypted under a key of this DS until it is delivered.
+    `joined` and `left` are the users of whom a client came, or whose last one went, with a commit.
+
+    In a sealed group `recipients` holds all of this, the queues in place of leaves, encrypted under a key of this DS
+    (`sealed_rows`), and the row is deleted once it is delivered.
     """
 
     seq: int
@@ -151,3 +173,28 @@ class User:
     def __post_init__(self) -> None:
         if not self.user or not self.signature_key:
             raise ValueError("a user has a name and a key")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """A provider's word that a user was deleted or, where a client is named, that this one was removed.
+
+    `queues` are the queues that go with it. All of these are its name: the same said again is the same event.
+    `version` counts how often it was added and taken, and is only compared.
+    """
+
+    user: bytes
+    client: bytes | None
+    queues: tuple[bytes, ...]
+    provider_id: str
+    created_at: int
+    next_at: int
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.user or self.client == b"":
+            raise ValueError("an event is about a user, or about one client of a user")
+
+    def concerns(self, client: bytes) -> bool:
+        """Say whether this client of the event's user is to go."""
+        return self.client in {None, client}

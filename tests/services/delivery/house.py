@@ -39,18 +39,24 @@ from chalicelib.protocol.mls.proposal_list import QueuedProposal
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove, SelfRemove
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.services.delivery.accounts import Accounts
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
+from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
+from chalicelib.services.delivery.limits import Limits
 from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.state import GroupId, Head, User
+from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from tests.fakes.delivery import DeliveryWorld
 from tests.services.delivery.messages import Renewing, kind_of, refused, update_of
@@ -76,13 +82,39 @@ class House:
         world = self.world
         self.vault = Vault(world.objects, world.keys, world.entropy, world.domain)
         scribe = Scribe(world.groups, world.hints)
-        self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock)
+        self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock, world.inboxes)
         senders = Senders(world.directory, world.users)
+        limits = Limits(world.buckets, world.keys)
+        self.key_packages = KeyPackageDirectory(
+            world.directory,
+            senders,
+            world.account_events,
+            world.ds_peers,
+            world.peer_calls,
+            limits,
+            world.clock,
+            world.domain,
+        )
+        self.uploading = Uploading(world.uploads, senders, limits, world.clock)
+        self.proxy = Proxy(world.ds_peers, world.peer_calls, limits, world.clock, world.domain)
+        self.accounts = Accounts(
+            world.users,
+            world.account_events,
+            world.directory,
+            world.memberships,
+            self.removals,
+            world.queue_remover,
+            world.alarms,
+            world.clock,
+            world.domain,
+        )
         self.desk = Desk(
             Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender),
             Commits(world.groups, self.vault, scribe, senders, self.removals),
             Sending(world.groups, self.vault, scribe, self.removals, world.hints),
             Information(world.groups, self.vault, scribe, senders, world.uploads, world.keys),
+            self.key_packages,
+            self.uploading,
             world.clock,
             world.domain,
         )
@@ -93,12 +125,17 @@ class House:
             world.hints,
             Recipients(world.groups, self.vault),
             world.queueing_services,
-            MembershipLog(world.memberships, lambda user, group_id: self.noticed.append((user, group_id))),
+            Enclosures(world.peer_bodies, world.domain),
+            MembershipLog(world.memberships, self._notice),
             self.removals,
             world.alarms,
             world.clock,
             world.domain,
         )
+
+    def _notice(self, user: bytes, group_id: GroupId) -> None:
+        self.noticed.append((user, group_id))
+        self.accounts.noticed(user, group_id)
 
     def serve(self, message: DSMessage) -> Any:
         """Pass a message to the desk and return what it answers."""

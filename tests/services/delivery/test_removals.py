@@ -195,7 +195,7 @@ def quarantine(house: House, *people: Person) -> None:
     """Want some members removed, and let the hour pass."""
     house.want_removed(*people)
     house.world.clock.advance(HOUR)
-    house.removals.lapse_overdue(house.head(), house.world.clock())
+    house.removals.settle(house.vault.unlock(house.head(), None), house.world.clock())
 
 
 def test_what_was_given_up_is_proposed_again_in_each_epoch_and_holds_up_nothing(

@@ -170,6 +170,21 @@ def test_who_waits_behind_expired_entries_gets_the_next_live_one(world: QueueWor
     assert len(world.waits) == 1
 
 
+def test_entries_are_not_looked_at_where_the_head_says_that_there_are_none(
+    world: QueueWorld, alice: Owner, hub: Hub
+) -> None:
+    hub.send(b"old", alice)
+    world.clock.advance(30 * DAY + SECOND)
+    alice.fetch(wait_ms=5_000)
+    assert world.faults.calls.count(("entries", "read")) == 1
+    alice.acknowledge(1)
+    world.faults.calls.clear()
+    alice.fetch(wait_ms=5_000)
+    alice.acknowledge(1)
+    assert {port for port, _ in world.faults.calls} == {"heads"}
+    assert {method for _, method in world.faults.calls} == {"load"}
+
+
 def test_where_all_has_expired_last_says_how_far(world: QueueWorld, alice: Owner, hub: Hub) -> None:
     hub.send(b"old", alice)
     world.clock.advance(30 * DAY + SECOND)

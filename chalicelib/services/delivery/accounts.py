@@ -1,0 +1,200 @@
+"""What application providers say of their users: who they are, and whose clients are to leave all groups (-02 §2.2).
+
+    event → one row, due at once → registration, KeyPackages, queues, groups → done, and a mark for 40 days
+
+The row is the point of no return: from there on a crash delays the event, and a schedule works it off. Each step can
+be repeated, so the row needs not say how far the work has come.
+
+Groups whose hub is elsewhere know nothing of the account. They hear of it by the client's queue: once that is gone,
+the hub's messages are rejected, and it removes the client itself. Our queueing service does not know whose a queue
+is, by design, so the provider names the queues that go, by the ids that its clients told it; an id is 16 random bytes
+that only client and queueing service ever see, so who names one may delete it.
+
+The index of memberships may lag behind the groups, and a KeyPackage that was given out before can bring a client into
+a group afterwards. So the marks stay, and whoever is noticed in a group is held against them (`noticed`). Nobody is
+noticed in a group in privacy mode, and nobody removed from one: who is in it is known only while a member asks.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+
+from cryptography.exceptions import InvalidSignature as BadSignature
+
+from chalicelib.errors import Conflict, InvalidValue, NotFound, NotPermitted
+from chalicelib.protocol.crypto import CIPHER_SUITES
+from chalicelib.protocol.delivery import account_api as api
+from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
+from chalicelib.protocol.glados.federation_api import encode_base64url
+from chalicelib.protocol.mls.draft import Draft
+from chalicelib.protocol.mls.tree import Kind
+from chalicelib.protocol.timestamps import HOUR, MINUTE
+from chalicelib.services.delivery.ports import AccountEvents, Directory, Memberships, QueueRemover, Users
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.state import AccountEvent, GroupId, User
+from chalicelib.services.ports import Alarms, Clock
+
+LEASE = 10 * MINUTE
+"""Longer than a worker may run."""
+
+WORK = 4 * MINUTE
+"""How long one sweep begins further events."""
+
+SWEEP = 200
+LONGEST_BACKOFF = HOUR
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accounts:
+    """The users that providers registered here, and what happens to them; `domain` is this delivery service's."""
+
+    users: Users
+    events: AccountEvents
+    directory: Directory
+    memberships: Memberships
+    removals: Removals
+    queues: QueueRemover
+    alarms: Alarms
+    clock: Clock
+    domain: str
+
+    def register(self, provider_id: str, provider_domain: str, asked: api.UserRegistration) -> api.UserAnswer:
+        """Take a user in, or give it another key; repeatable.
+
+        Raises `AlreadyExists` where another provider has the user, or another user the key, and `Conflict` where the
+        user was deleted: it can be registered again when the mark is gone, under another name at once.
+        """
+        user, key = api.read_user(asked.user), api.read_key(asked)
+        self._check_domain(user, provider_domain)
+        _check_key(asked.cipher_suite, key)
+        self._check_not_deleted(user)
+        self.users.register(User(user, provider_id, asked.cipher_suite, key))
+        try:
+            self._check_not_deleted(user)
+        except Conflict:
+            # The event came in between, and may have looked before there was anything to remove.
+            self.users.remove(user)
+            raise
+        return api.UserAnswer(user_key_hash=encode_base64url(hashlib.sha256(key).digest()))
+
+    def take_in(self, provider_id: str, asked: api.AccountEventBody) -> None:
+        """Accept an event about one of the provider's users and do what follows from it, now or soon; repeatable.
+
+        Raises `NotFound` for users that the provider has not registered.
+        """
+        user = api.read_user(asked.user)
+        client, queues = api.read_client(asked, user), api.read_queues(asked)
+        self._check_own(user, provider_id)
+        now = self.clock()
+        event = AccountEvent(user, client, queues, provider_id, created_at=now, next_at=now)
+        # From here the event is accepted, and what fails below is done by the next sweep.
+        self.events.add(event)
+        try:
+            self.work_off(event)
+        except Exception:  # noqa: BLE001 (the provider has said what there is to say; the row stands)
+            self.alarms.raise_("AccountEventDelayed", provider_id)
+
+    def work_off(self, event: AccountEvent) -> None:
+        """Do what follows from an event if it is due and nobody else is at it; what fails is due again later."""
+        now = self.clock()
+        taken = self.events.take(event, now, now + LEASE)
+        if taken is None:
+            return
+        try:
+            self._apply(taken)
+        except Exception:
+            backoff = min(MINUTE << min(taken.version, 10), LONGEST_BACKOFF)
+            self.events.postpone(taken, self.clock() + backoff)
+            raise
+        # A crash before this line does it all again, and finds nothing left to do.
+        self.events.done(taken, self.clock())
+
+    def sweep(self) -> int:
+        """Work off events that are due and return how many were begun; a schedule calls it each minute."""
+        began, begun = self.clock(), 0
+        failures: list[Exception] = []
+        for event in self.events.due(began, SWEEP):
+            if self.clock() >= began + WORK:
+                break
+            begun += 1
+            try:
+                self.work_off(event)
+            except Exception as error:  # noqa: BLE001 (one event that fails must not hold up the others)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return begun
+
+    def noticed(self, user: bytes, group_id: GroupId) -> None:
+        """Hold a user of whom a client came to a group against what was said of its account."""
+        marks = self.events.removed(user, self.clock())
+        if marks:
+            self._remove_from(group_id, marks)
+
+    def _apply(self, event: AccountEvent) -> None:
+        """Do all that follows from an event: first what could bring the client back, then what it is in."""
+        if event.client is None:
+            self.users.remove(event.user)
+        self.directory.remove(event.user, event.client)
+        for queue_id in event.queues:
+            self.queues.remove(queue_id)
+        failures: list[Exception] = []
+        for group_id in self.memberships.of(event.user):
+            try:
+                self._remove_from(group_id, [event])
+            except Exception as error:  # noqa: BLE001 (one group that fails must not keep the client in the others)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _remove_from(self, group_id: GroupId, events: list[AccountEvent]) -> None:
+        self.removals.remove(group_id, lambda state: leaves_of(state, events))
+
+    def _check_domain(self, user: bytes, provider_domain: str) -> None:
+        """[mds-account-1] Refuse a user whose name says that it is somebody else's: its provider could remove it."""
+        if api.domain_of(user) not in {None, self.domain, provider_domain}:
+            raise NotPermitted("the user's domain is neither this delivery service's nor the provider's")
+
+    def _check_own(self, user: bytes, provider_id: str) -> None:
+        """[mds-account-4] Check that the provider registered the user, or has deleted it before."""
+        registered = self.users.of(user)
+        if registered is not None and registered.provider_id == provider_id:
+            return
+        if registered is None and any(mark.provider_id == provider_id for mark in self._deletions(user)):
+            return  # A repeat, or something that was on its way when the user was deleted.
+        raise NotFound("the provider has registered no such user")
+
+    def _check_not_deleted(self, user: bytes) -> None:
+        """[mds-account-3] Refuse a user that was deleted: what is left of the former one would be taken for it."""
+        if self._deletions(user):
+            raise Conflict("a user of this name was deleted within the last 40 days")
+
+    def _deletions(self, user: bytes) -> list[AccountEvent]:
+        return [event for event in self.events.removed(user, self.clock()) if event.client is None]
+
+
+def leaves_of(state: GroupState, events: Iterable[AccountEvent]) -> list[tuple[int, RemovalReason]]:
+    """Return the leaves in a group that events are about, and why they are to go."""
+    draft, found = Draft(state.group.tree), dict[int, RemovalReason]()
+    for event in events:
+        reason = RemovalReason.USER_DELETED if event.client is None else RemovalReason.CLIENT_REMOVED
+        kind, value = (Kind.USER, event.user) if event.client is None else (Kind.CLIENT, event.client)
+        for position in sorted(draft.positions(kind, value)):
+            leaf = draft.leaf(position // 2)
+            # A client that is named by a key might be another user's, of whom this provider has nothing to say.
+            if leaf is not None and draft.policy.user(leaf) == event.user:
+                found.setdefault(position // 2, reason)
+    return list(found.items())
+
+
+def _check_key(suite_number: int, key: bytes) -> None:
+    """[mds-account-2] Refuse a suite that is not served, and a key that nobody could sign with."""
+    suite = CIPHER_SUITES.get(suite_number)
+    if suite is None:
+        raise InvalidValue("the cipher suite is not one that is served here", "cipher_suite")
+    try:
+        suite.signatures.verify(key, b"", b"")
+    except ValueError as error:
+        raise InvalidValue("the key is not one of the cipher suite", "signature_key") from error
+    except BadSignature:
+        return  # As it had to be: what counts is that the key could be read.

@@ -1,0 +1,1 @@
+"""The doors of a delivery service, and what its operator does."""
