@@ -230,6 +230,7 @@ def test_a_removal_that_broke_off_is_proposed_by_the_repeat(method: str, when: W
 def act(stage: Stage, hour: bool) -> None:
     house = stage.house
     if hour:
-        house.removals.lapse_overdue(house.world.tables.heads[GROUP], house.world.clock())
+        opened = house.vault.unlock(house.head(), None)
+        house.removals.settle(opened, house.world.clock())
     else:
         house.want_removed(stage.carol)

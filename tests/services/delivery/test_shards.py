@@ -64,11 +64,11 @@ class Town:
         records, written = Records(attempt).changed(names)
         state = GroupState(group, reference(attempt.name, info), records)
         change = Change(state, {**written, state.group_info: info})
-        root = vault.store(GROUP, change)
         now = world.clock()
         shards = -(-tree.leaf_capacity // SHARD_LEAVES)
-        head = Head(GROUP, 1, 1, 1, root, shards=shards, created_at=now, used_at=now)
-        row = LogRow(1, Kind.CREATED, 1, root, now, b"", sender=0)
+        unnamed = Head(GROUP, 1, 1, 1, change.root, shards=shards, created_at=now, used_at=now)
+        head = vault.found(unnamed, change, None, now)
+        row = LogRow(1, Kind.CREATED, 1, head.root, now, b"", sender=0)
         world.groups.create(head, [row], Answer(bytes(32), b"made up", now + 1))
 
     def queue(self, number: int) -> ClientQueueConfig:
