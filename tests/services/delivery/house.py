@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
@@ -155,6 +155,18 @@ class House:
         with refused(check):
             self.serve(message)
         assert self.world.tables.heads == before
+
+    def meanwhile(self, port: str, method: str, act: Callable[[], object]) -> None:
+        """Let something happen just before the next call of a port's method."""
+        fake = getattr(self.world, port)
+        call = getattr(fake, method)
+
+        def overtaken(*args: Any, **kwargs: Any) -> Any:
+            setattr(fake, method, call)
+            act()
+            return call(*args, **kwargs)
+
+        setattr(fake, method, overtaken)
 
     def state(self, group_id: GroupId = GROUP) -> GroupState:
         """Return what is known of a group."""
