@@ -45,6 +45,10 @@ class InvalidIdentifier(InvalidValue):
     """A service independent identifier is malformed, impossible, or cannot be reached."""
 
 
+class WrongBody(DecodeError):
+    """A message that a request only refers to is not there, or not what the request says of it."""
+
+
 class BodyTooLarge(Refusal):
     """The body is longer than the route takes."""
 

@@ -44,5 +44,5 @@ def tend_groups(_event: Any) -> None:
 
 @jobs.schedule("rate(1 hour)", name="expire_queues")
 def expire_queues(_event: Any) -> None:
-    """Delete queues whose clients have not come for long."""
-    delivery.queue_upkeep().step()
+    """Delete queues whose clients have not come for long: as many as there is time for."""
+    delivery.queue_upkeep().run()

@@ -1,15 +1,36 @@
-"""Between delivery services: KeyPackages for a peer's users, and the way of our own clients to groups at a peer."""
+"""Between delivery services: KeyPackages for a peer's users, messages that were too large for a request to it, and the
+way of our own clients to groups at a peer.
+"""
 
+import re
 from typing import Any
 
+from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.ds_refusals import refused
 from chalicelib.handlers.routing import Door
-from chalicelib.protocol.delivery.media import DS_MESSAGE, DS_RESPONSE, KEY_PACKAGES, KEY_PACKAGES_RESPONSE
+from chalicelib.protocol.delivery.media import BODY_LENGTH, DS_MESSAGE, DS_RESPONSE, KEY_PACKAGES, KEY_PACKAGES_RESPONSE
 from chalicelib.services.delivery.directory import PEER_PATH
+from chalicelib.services.delivery.enclosures import PATH as BODIES_PATH
 from chalicelib.wiring import groups
 
+BYTES = "application/octet-stream"
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_OFFSET = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+
 door = Door(__name__)
+
+
+@door.serve("GET", BODIES_PATH + "/{sha256}", "ds_peer", gives=BYTES)
+def body(call: Call[Any]) -> Reply:
+    """Give a peer some bytes of a message that a row for it refers to."""
+    sha256, offset = call.parameters["sha256"], call.query.get("offset", "0")
+    if not _SHA256.fullmatch(sha256):
+        raise NotFound("there is no such thing")
+    if not _OFFSET.fullmatch(offset):
+        raise InvalidValue("an offset is a number of bytes", "offset")
+    piece, total = groups.enclosures().read(call.ds_peer.domain, bytes.fromhex(sha256), int(offset))
+    return Reply(piece, headers={BODY_LENGTH: str(total), "Content-Type": BYTES})
 
 
 @door.serve("POST", PEER_PATH, "ds_peer", takes_bytes=(KEY_PACKAGES,), gives=KEY_PACKAGES_RESPONSE)

@@ -30,6 +30,7 @@ PROBLEMS: dict[type[errors.Refusal], Problem] = {
     errors.MalformedBody: Problem(400, "malformed-body", "The body is not what this route takes"),
     errors.InvalidValue: Problem(422, "invalid-value", "A value is not what its format says"),
     errors.InvalidIdentifier: Problem(422, "invalid-identifier", "The identifier is not one that can be used"),
+    errors.WrongBody: Problem(422, "wrong-body", "What the request refers to is not there, or something else"),
     errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
     errors.ClientCertificateRequired: Problem(401, "client-certificate-required", "A client certificate is needed"),
     errors.UnknownCertificate: Problem(401, "unknown-certificate", "The client certificate is not registered"),

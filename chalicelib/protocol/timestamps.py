@@ -23,6 +23,14 @@ def format_time(moment: int) -> str:
     return exact.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def start_of_month(moment: int) -> int:
+    """Return when the month of a moment began, in UTC."""
+    exact = _EPOCH + datetime.timedelta(milliseconds=moment)
+    return (exact.replace(day=1, hour=0, minute=0, second=0, microsecond=0) - _EPOCH) // datetime.timedelta(
+        milliseconds=1
+    )
+
+
 def parse_time(text: str, field: str | None = None) -> int:
     """Read the one form that `format_time` writes; raise `InvalidValue` for any other."""
     if not _FORM.fullmatch(text):

@@ -118,7 +118,7 @@ class DataKeys:
         Two that rotate at once begin one epoch. Codes on their way fail once when `code` rotates.
         """
         if purpose in _NEVER_ROTATED:
-            raise ValueError(f"the key {purpose} is good for ever and cannot be rotated")
+            raise ValueError(f"the key {purpose} is one for good and cannot be rotated")
         with self._lock:
             newest = self._load(purpose)[-1].epoch
             waits = SETTLING if purpose in _ANNOUNCED or purpose.startswith(SIGNING) else 0

@@ -12,7 +12,7 @@ its row as long as its lifetime, so that it cannot be published again to go out 
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.timestamps import SECOND
@@ -199,6 +199,11 @@ class AwsDirectory:
         if row is None:
             raise RuntimeError("DynamoDB did not return the row it changed")
         return self._open(pointer.name, row)
+
+    def others(self, user: bytes, clients: Collection[bytes]) -> int:
+        """Count the user's clients that offer something and are not among those named."""
+        named = {self._client(user, client) for client in clients}
+        return len({pointer.client for pointer in self._pointers(self._owner(user), "p#")} - named)
 
     def _pointers(self, owner: bytes, prefix: str) -> list[_Pointer]:
         condition = "#user = :user AND begins_with(#r, :prefix)"

@@ -15,7 +15,7 @@ from chalicelib.services.ports import Clock, Lost
 from chalicelib.storage import delivery_rows as rows_of
 from chalicelib.storage.delivery_rows import GROUPS
 from chalicelib.storage.delivery_wakes import wake
-from chalicelib.storage.dynamodb import Cancelled, Database, Item, Operation, Put, Update, blob, number
+from chalicelib.storage.dynamodb import Cancelled, Database, Delete, Item, Operation, Put, Update, blob, number
 from chalicelib.storage.dynamodb import text as text_of
 from chalicelib.storage.objects import Objects
 from chalicelib.storage.sealing import Sealer
@@ -56,7 +56,7 @@ class AwsGroups:
         begins = head.seq - len(rows)
         memberships = Put(GROUPS, rows_of.grown_row(head.group_id, MEMBERSHIPS, MEMBERSHIPS + 1, begins))
         try:
-            self._commit(first, head, 0, begins, rows, answer=answer, also=[memberships])
+            self._commit(first, head, 0, begins, rows, answer=answer, also=() if head.sealed else (memberships,))
         except _HeadMoved as moved:
             raise Exists from moved
 
@@ -77,10 +77,8 @@ class AwsGroups:
         """Add messages that change no state, or raise `Lost` and change nothing."""
         after = before.seq + len(rows)
         values: Item = {"epoch": before.epoch, "seq": before.seq, "never": 0, "no": False, "after": after}
-        change = "SET #seq = :after"
-        if not before.sealed:  # When a sealed group was used is told as coarsely as the service says it.
-            change += ", #used_at = :used_at"
-            values["used_at"] = max(before.used_at, *(row.accepted_at for row in rows))
+        values["used_at"] = before.used(max(row.accepted_at for row in rows))
+        change = "SET #seq = :after, #used_at = :used_at"
         first = Update(GROUPS, rows_of.key(before.group_id, rows_of.HEAD), change, _UNMOVED + _OPEN, values)
         self._commit(first, before, before.shards, before.seq, rows, answer=answer)
 
@@ -105,6 +103,14 @@ class AwsGroups:
             return [self._log_row(group_id, row) for row in found]
         with ThreadPoolExecutor(AT_ONCE) as threads:
             return list(threads.map(lambda row: self._log_row(group_id, row), found))
+
+    def forget(self, group_id: GroupId, up_to: int) -> None:
+        """Delete the rows of the log up to a seq, and before them what they have in S3."""
+        values: Item = {"g": group_id, "first": rows_of.log_name(0), "last": rows_of.log_name(up_to)}
+        condition = "#g = :g AND #r BETWEEN :first AND :last"
+        rows = list(self.database.query(GROUPS, condition, values, only=("r", "stored_as")))
+        self.objects.delete(text_of(row, "stored_as") for row in rows if "stored_as" in row)
+        self.database.batch_write([Delete(GROUPS, rows_of.key(group_id, text_of(row, "r"))) for row in rows])
 
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None:
         """Return an epoch that may still be joined by its Welcomes."""

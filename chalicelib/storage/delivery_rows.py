@@ -7,6 +7,7 @@
     shards#FIRST       first, until, cursor: that many shards came at once, and where they begin
     shard#NUMBER       cursor, version, leased_until, state; from when the shard is first taken
     o#REF              written_at, ⟦content⟧ or where it is stored: an immutable object
+    inbox              notes: a sealed group's, each encrypted to the group
     wrote              says that there are objects; found by the index `wrote`
 
 What is in ⟦⟧ is sealed for its row: bodies and objects hold credentials and so the names of people. Group ids,
@@ -38,6 +39,7 @@ from chalicelib.storage.sealing import Sealer
 GROUPS = "groups"
 HEAD = "head"
 WROTE = "wrote"
+INBOX = "inbox"
 LOG_LIFE = LOG_LIFE_DAYS * DAY
 LAST_SEQ = (1 << 64) - 1
 

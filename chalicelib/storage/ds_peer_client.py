@@ -5,6 +5,7 @@ on its time and on the bytes of its answer. Nothing is tried twice here: who cal
 """
 
 import time
+from collections.abc import Mapping
 
 import urllib3
 import urllib3.exceptions
@@ -27,17 +28,34 @@ class HttpsPeerCalls:
 
     def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]:
         """Return status, media type and body of what the peer answers; a redirect or a 5xx is no answer."""
+        headers = {"Content-Type": media_type}
+        status, answered, answer = self._call(peer, "POST", path, headers, body, MOST_BYTES, self.call_seconds)
+        return status, answered.get("content-type", "").partition(";")[0].strip().lower(), answer
+
+    def get(self, peer: DsPeer, path: str, most: int, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body of what the peer answers within so many bytes and seconds."""
+        return self._call(peer, "GET", path, {}, None, most, min(seconds, self.call_seconds))
+
+    def _call(
+        self,
+        peer: DsPeer,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        most: int,
+        seconds: float,
+    ) -> tuple[int, Mapping[str, str], bytes]:
         if not path.startswith("/"):
             raise ValueError("a path begins with /")
-        deadline = time.monotonic() + self.call_seconds
-        headers = plain_headers({"Content-Type": media_type})
+        deadline = time.monotonic() + seconds
         try:
             response = self.tls.identified().request(
-                "POST",
+                method,
                 peer.origin + path,
                 body=body,
-                headers=headers,
-                timeout=urllib3.Timeout(total=self.call_seconds),
+                headers=plain_headers(headers),
+                timeout=urllib3.Timeout(total=seconds),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -45,7 +63,7 @@ class HttpsPeerCalls:
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(f"the peer {peer.domain} did not answer: {type(error).__name__}") from error
         try:
-            answer = read_bounded(response, MOST_BYTES, deadline)
+            answer = read_bounded(response, most, deadline)
         except BaseException as error:
             response.close()  # What is left of the answer must not be read as the next one.
             if isinstance(error, urllib3.exceptions.HTTPError | OSError):
@@ -53,4 +71,4 @@ class HttpsPeerCalls:
             raise
         if not (200 <= response.status < 300 or 400 <= response.status < 500):
             raise Unreachable(f"the peer {peer.domain} answered with status {response.status}")
-        return response.status, response.headers.get("Content-Type", "").partition(";")[0].strip().lower(), answer
+        return response.status, {name.lower(): value for name, value in response.headers.items()}, answer

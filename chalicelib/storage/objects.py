@@ -1,6 +1,8 @@
 """Objects in a bucket of the stage, encrypted with its key; each is named by what it holds and never changes."""
 
+import datetime
 from collections.abc import Iterable, Iterator
+from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import ClientError
 
@@ -8,7 +10,7 @@ from chalicelib.storage import clients
 
 LINK_SECONDS = 300
 _MOST_IN_DELETE = 1000
-_GONE = frozenset({"NoSuchKey", "404", "NotFound"})
+_GONE = frozenset({"NoSuchKey", "404", "NotFound", "InvalidRange"})
 
 
 class Objects:
@@ -34,6 +36,30 @@ class Objects:
             raise LookupError("the object is larger than it should be")
         data: bytes = answer["Body"].read()
         return data
+
+    def get_range(self, name: str, offset: int, most: int) -> tuple[bytes, int]:
+        """Return at most so many bytes from an offset, and the object's length; `LookupError` if it has none there."""
+        wanted = f"bytes={offset}-{offset + most - 1}"
+        try:
+            answer = clients.client("s3", 3).get_object(Bucket=self.bucket, Key=name, Range=wanted)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _GONE:
+                raise LookupError("there is no such object, or it ends before that") from error
+            raise
+        data: bytes = answer["Body"].read()
+        return data, int(answer["ContentRange"].rpartition("/")[2])
+
+    def age(self, name: str) -> float | None:
+        """Return how many seconds ago an object was written, by S3's own clock, or None where there is none."""
+        try:
+            answer = clients.client("s3", 3).head_object(Bucket=self.bucket, Key=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _GONE:
+                return None
+            raise
+        written_at: datetime.datetime = answer["LastModified"]
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return (now - written_at).total_seconds()
 
     def link(self, name: str, seconds: int = LINK_SECONDS) -> str:
         """Return a URL by which the object can be fetched, for five minutes unless said otherwise."""

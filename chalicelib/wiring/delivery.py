@@ -9,6 +9,7 @@ from chalicelib.services.delivery.peering import Peering, calling
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.enqueueing import Enqueueing
+from chalicelib.services.queueing.fetching import Fetching
 from chalicelib.services.queueing.limits import CreationLimits, HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.reading import Reading
@@ -20,6 +21,7 @@ from chalicelib.storage.objects import Objects
 from chalicelib.storage.queueing_bodies import AwsBodies
 from chalicelib.storage.queueing_entries import AwsQueueEntries
 from chalicelib.storage.queueing_heads import AwsQueueHeads
+from chalicelib.storage.queueing_hub_bodies import AwsPieces, PeerHubBodies
 from chalicelib.storage.queueing_streams import AwsStreams
 
 
@@ -104,6 +106,13 @@ def queue_reading() -> Reading:
 
 
 @functools.cache
+def fetching() -> Fetching:
+    """Fetching from hubs what they only refer to."""
+    pieces = AwsPieces(Objects(config().stage, "objects"), wiring.keyring())
+    return Fetching(PeerHubBodies(ds_peers(), peer_calls()), pieces, wiring.clock())
+
+
+@functools.cache
 def enqueueing() -> Enqueueing:
     """Putting hubs' rows into queues."""
     return Enqueueing(
@@ -111,6 +120,7 @@ def enqueueing() -> Enqueueing:
         queue_entries(),
         AwsStreams(wiring.database()),
         bodies(),
+        fetching(),
         queue_configs(),
         HubLimits(wiring.buckets(), wiring.alarms()),
         wiring.keyring(),

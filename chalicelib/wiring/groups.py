@@ -9,6 +9,7 @@ from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.limits import Limits
@@ -28,8 +29,10 @@ from chalicelib.storage.delivery_directory import AwsDirectory
 from chalicelib.storage.delivery_garbage import AwsGarbage
 from chalicelib.storage.delivery_groups import AwsGroups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
+from chalicelib.storage.delivery_inboxes import AwsInboxes
 from chalicelib.storage.delivery_keys import AwsDsKeys
 from chalicelib.storage.delivery_objects import AwsGroupObjects
+from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
 from chalicelib.storage.delivery_queueing import PeerQueueingServices
 from chalicelib.storage.delivery_rounds import AwsRounds
 from chalicelib.storage.delivery_shards import AwsShards
@@ -110,7 +113,7 @@ def scribe() -> Scribe:
 @functools.cache
 def removals() -> Removals:
     """Removing clients on the service's own account."""
-    return Removals(rows(), vault(), scribe(), wiring.alarms(), wiring.clock())
+    return Removals(rows(), vault(), scribe(), wiring.alarms(), wiring.clock(), AwsInboxes(wiring.database()))
 
 
 @functools.cache
@@ -185,6 +188,12 @@ def desk() -> Desk:
 
 
 @functools.cache
+def enclosures() -> Enclosures:
+    """What is too large for a request to a peer."""
+    return Enclosures(AwsPeerBodies(bucket(), ds_keys()), delivery.config().ds_domain)
+
+
+@functools.cache
 def fanout() -> Fanout:
     """Delivering what groups' logs say."""
     domain = delivery.config().ds_domain
@@ -200,6 +209,7 @@ def fanout() -> Fanout:
             delivery.ds_peers(),
             delivery.peer_calls(),
         ),
+        enclosures(),
         MembershipLog(memberships(), account_desk().noticed),
         removals(),
         wiring.alarms(),

@@ -13,8 +13,10 @@ from chalicelib.storage.delivery_directory import AwsDirectory
 from chalicelib.storage.delivery_garbage import AwsGarbage
 from chalicelib.storage.delivery_groups import AwsGroups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
+from chalicelib.storage.delivery_inboxes import AwsInboxes
 from chalicelib.storage.delivery_keys import AwsDsKeys
 from chalicelib.storage.delivery_objects import AwsGroupObjects
+from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
 from chalicelib.storage.delivery_rounds import AwsRounds
 from chalicelib.storage.delivery_shards import AwsShards
 from chalicelib.storage.delivery_uploads import AwsUploads
@@ -46,6 +48,7 @@ class DsPorts:
     objects: ports.GroupObjects
     garbage: ports.Garbage
     rounds: ports.Rounds
+    inboxes: ports.Inboxes
     shards: ports.Shards
     wakes: ports.Wakes
     hints: ports.FanoutHints
@@ -54,6 +57,7 @@ class DsPorts:
     directory: ports.Directory
     keys: ports.DsKeys
     uploads: ports.Uploads
+    peer_bodies: ports.PeerBodies
 
     def store(self, content: bytes, attempt: bytes = b"attempt0", group_id: GroupId = GROUP) -> Ref:
         """Store an object and return its reference."""
@@ -116,6 +120,7 @@ def memory() -> DsPorts:
         objects=world.objects,
         garbage=world.garbage,
         rounds=world.rounds,
+        inboxes=world.inboxes,
         shards=world.shards,
         wakes=world.wakes,
         hints=world.hints,
@@ -124,6 +129,7 @@ def memory() -> DsPorts:
         directory=world.directory,
         keys=world.keys,
         uploads=world.uploads,
+        peer_bodies=world.peer_bodies,
     )
 
 
@@ -132,7 +138,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
     database = Database(stage)
     data_keys = DataKeys(database, clock)
     sealer = Sealer(data_keys)
-    bucket, shards = Objects(stage, "objects"), AwsShards(database)
+    bucket, shards, keys = Objects(stage, "objects"), AwsShards(database), AwsDsKeys(data_keys, sealer)
     return DsPorts(
         clock=clock,
         lose_reply=lambda _port, _method: aws.lose_next_reply(),
@@ -141,14 +147,16 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
         objects=AwsGroupObjects(database, bucket, sealer, clock),
         garbage=AwsGarbage(database, bucket, shards),
         rounds=AwsRounds(database),
+        inboxes=AwsInboxes(database),
         shards=shards,
         wakes=AwsWakes(database),
         hints=AwsFanoutHints(stage, AwsAlarms(stage, clock)),
         memberships=AwsMemberships(database, data_keys),
         users=AwsUsers(database, data_keys, sealer),
         directory=AwsDirectory(database, data_keys, sealer, clock),
-        keys=AwsDsKeys(data_keys, sealer),
+        keys=keys,
         uploads=AwsUploads(bucket),
+        peer_bodies=AwsPeerBodies(bucket, keys),
     )
 
 

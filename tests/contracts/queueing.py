@@ -5,21 +5,35 @@ import time
 from collections.abc import Callable
 
 from chalicelib.services.ports import Alarms, Buckets
-from chalicelib.services.queueing.ports import Bodies, ConfigKeys, Digests, QueueEntries, QueueHeads, Streams, Wait
+from chalicelib.services.queueing.ports import (
+    Bodies,
+    ConfigKeys,
+    Digests,
+    HubBodies,
+    Pieces,
+    QueueEntries,
+    QueueHeads,
+    Streams,
+    Wait,
+)
 from chalicelib.storage.alarms import AwsAlarms
 from chalicelib.storage.buckets import AwsBuckets
 from chalicelib.storage.config_keys import AwsConfigKeys
 from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.ds_peers import AwsDsPeers
 from chalicelib.storage.dynamodb import Database
 from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.objects import Objects
 from chalicelib.storage.queueing_bodies import AwsBodies
 from chalicelib.storage.queueing_entries import AwsQueueEntries
 from chalicelib.storage.queueing_heads import AwsQueueHeads
+from chalicelib.storage.queueing_hub_bodies import AwsPieces, PeerHubBodies
 from chalicelib.storage.queueing_streams import AwsStreams
 from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
 from tests.fakes.clock import SettableClock
+from tests.fakes.ds_peers import MemoryPeerCalls
+from tests.fakes.faults import Faults
 from tests.fakes.queueing import QueueWorld
 from tests.services.queueing.queues import EU, Qs
 
@@ -34,6 +48,8 @@ class QueuePorts:
     entries: QueueEntries
     streams: Streams
     bodies: Bodies
+    hub_bodies: HubBodies
+    pieces: Pieces
     config_keys: ConfigKeys
     digests: Digests
     buckets: Buckets
@@ -47,6 +63,8 @@ class QueuePorts:
             self.entries,
             self.streams,
             self.bodies,
+            self.hub_bodies,
+            self.pieces,
             self.config_keys,
             self.digests,
             self.buckets,
@@ -67,6 +85,8 @@ def memory() -> QueuePorts:
         world.entries,
         world.streams,
         world.bodies,
+        world.hub_bodies,
+        world.pieces,
         world.config_keys,
         world.digests,
         world.buckets,
@@ -87,6 +107,8 @@ def on_aws(stage: str, clock: SettableClock) -> QueuePorts:
         AwsQueueEntries(database, sealer),
         AwsStreams(database),
         AwsBodies(database, Objects(stage, "objects"), sealer, keyring, clock),
+        PeerHubBodies(AwsDsPeers(database, clock), MemoryPeerCalls(Faults())),
+        AwsPieces(Objects(stage, "objects"), keyring),
         AwsConfigKeys(keys),
         keyring,
         AwsBuckets(database),

@@ -200,3 +200,19 @@ def test_a_client_may_offer_many(ds: DsPorts, count: int) -> None:
     left = [ref for ref, offered in many if ds.directory.find(ref) is not None]
     assert left == [given.key_package.reference(cipher_suite(1))]
     assert claimed(ds) == [LAST[1]]
+
+
+def test_other_clients_are_those_that_offer_something_and_are_not_named(ds: DsPorts) -> None:
+    assert ds.directory.others(ALICE, [b"phone"]) == 0
+    for client, suite in ((b"phone", 1), (b"phone", 3), (b"laptop", 3)):
+        ds.directory.publish(ALICE, client, suite, [package(f"{client!r} {suite}", suite)])
+    assert [ds.directory.others(ALICE, named) for named in ([], [b"phone"], [b"phone", b"laptop"], [b"x"])] == [
+        2,
+        1,
+        0,
+        2,
+    ]
+    assert ds.directory.others(b"somebody else", []) == 0
+    ds.directory.remove(ALICE, b"phone")
+    ds.directory.publish(ALICE, b"laptop", 3, [])
+    assert ds.directory.others(ALICE, []) == 0

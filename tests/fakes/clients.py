@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.crypto import CIPHER_SUITES
@@ -143,3 +143,8 @@ class MemoryDirectory(Fake):
         for offer in self._offers.values():
             if offer.user == user and client in {None, offer.client}:
                 offer.offered, offer.removed = False, True
+
+    @fallible
+    def others(self, user: bytes, clients: Collection[bytes]) -> int:
+        offering = {offer.client for offer in self._offers.values() if offer.user == user and offer.offered}
+        return len(offering - set(clients))

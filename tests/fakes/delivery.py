@@ -7,9 +7,9 @@ from tests.fakes.clients import MemoryDirectory, MemoryMemberships, MemoryUsers
 from tests.fakes.clock import FixedEntropy, SettableClock
 from tests.fakes.delivery_keys import MemoryDsKeys, MemoryUploads
 from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
-from tests.fakes.fanout import MemoryFanoutHints, MemoryQueueingServices, MemoryShards, MemoryWakes
+from tests.fakes.fanout import MemoryFanoutHints, MemoryPeerBodies, MemoryQueueingServices, MemoryShards, MemoryWakes
 from tests.fakes.faults import Fake, Faults, When
-from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryRounds
+from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryInboxes, MemoryRounds
 from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
 from tests.fakes.tables import Tables
@@ -34,12 +34,14 @@ class DeliveryWorld:
         self.entropy = FixedEntropy(domain)
         self.groups = MemoryGroups(self.faults, self.tables, self.clock)
         self.objects = MemoryGroupObjects(self.faults, self.tables, self.clock)
+        self.inboxes = MemoryInboxes(self.faults, self.tables)
         self.garbage = MemoryGarbage(self.faults, self.tables, self.clock)
         self.rounds = MemoryRounds(self.faults)
         self.shards = MemoryShards(self.faults, self.tables)
         self.wakes = MemoryWakes(self.faults, self.tables, self.clock)
         self.hints = MemoryFanoutHints(self.faults, self.tables)
-        self.queueing_services = MemoryQueueingServices(self.faults, domain, {domain, *peers})
+        self.peer_bodies = MemoryPeerBodies(self.faults, self.clock)
+        self.queueing_services = MemoryQueueingServices(self.faults, domain, {domain, *peers}, self.peer_bodies)
         self.memberships = MemoryMemberships(self.faults)
         self.users = MemoryUsers(self.faults)
         self.directory = MemoryDirectory(self.faults, self.clock)

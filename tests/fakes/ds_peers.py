@@ -1,6 +1,6 @@
 """The other delivery services, in memory: who was admitted, and what they answer when they are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from chalicelib.errors import AlreadyExists
 from chalicelib.services.delivery.state import DsPeer
@@ -10,6 +10,7 @@ from tests.fakes.registries import Recent
 from tests.fakes.tables import Tables
 
 PeerAnswer = tuple[int, str, bytes]
+PeerBytes = tuple[int, Mapping[str, str], bytes]
 
 
 class MemoryDsPeers(Fake):
@@ -47,13 +48,14 @@ class MemoryDsPeers(Fake):
 
 
 class MemoryPeerCalls(Fake):
-    """Calls to peers; `answers` has a function for each domain that answers, and the others are unreachable."""
+    """Calls to peers; `answers` and `gives` have functions for domains that answer, and the others are unreachable."""
 
     port = "peer_calls"
 
     def __init__(self, faults: Faults) -> None:
         super().__init__(faults)
         self.answers: dict[str, Callable[[str, str, bytes], PeerAnswer]] = {}
+        self.gives: dict[str, Callable[[str], PeerBytes]] = {}
 
     @fallible
     def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> PeerAnswer:
@@ -62,3 +64,14 @@ class MemoryPeerCalls(Fake):
         if answer is None:
             raise Unreachable(f"{peer.domain} does not answer")
         return answer(path, media_type, body)
+
+    @fallible
+    def get(self, peer: DsPeer, path: str, most: int, seconds: float) -> PeerBytes:
+        require(path.startswith("/"), "a path begins with /")
+        require(seconds > 0, "a call that has no time")
+        if peer.domain not in self.gives:
+            raise Unreachable(f"{peer.domain} does not answer")
+        answer = self.gives[peer.domain](path)
+        if len(answer[2]) > most:
+            raise Unreachable(f"the answer of {peer.domain} is too long")
+        return answer

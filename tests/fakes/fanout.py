@@ -1,15 +1,18 @@
 """Delivery in memory: shards, wake-ups, hints, and the queueing services of all domains."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
+from chalicelib.protocol.delivery.parts import BodyReference
 from chalicelib.protocol.delivery.queueing import (
     ClientQueueConfig,
+    Delivery,
     EnqueueRequest,
     EnqueueResponse,
     QueueingServiceResponse,
 )
-from chalicelib.protocol.timestamps import SECOND
+from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.ports import StreamGap
 from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Shard
@@ -116,6 +119,30 @@ class MemoryFanoutHints(Fake):
         return given
 
 
+class MemoryPeerBodies(Fake):
+    """What peers may come for, for as long as the port promises and no longer; `kept` is by domain and digest."""
+
+    port = "peer_bodies"
+
+    def __init__(self, faults: Faults, clock: Clock) -> None:
+        super().__init__(faults)
+        self.clock = clock
+        self.kept: dict[tuple[str, bytes], tuple[bytes, int]] = {}
+
+    @fallible
+    def keep(self, domain: str, sha256: bytes, content: bytes) -> None:
+        require(hashlib.sha256(content).digest() == sha256, "a message under another's digest")
+        self.kept[domain, sha256] = (content, self.clock() + DAY)
+
+    @fallible
+    def read(self, domain: str, sha256: bytes, offset: int, most: int) -> tuple[bytes, int]:
+        require(offset >= 0 and most > 0, "a read of nothing")
+        content, until = self.kept.get((domain, sha256), (b"", 0))
+        if until <= self.clock() or offset >= len(content):
+            raise LookupError("nothing is kept there")
+        return content[offset : offset + most], len(content)
+
+
 @dataclasses.dataclass(frozen=True)
 class Delivered:
     """A message as a queue got it."""
@@ -126,6 +153,7 @@ class Delivered:
     message: bytes
 
 
+MOST_BYTES = 4_500_000
 StreamKey = tuple[str, str, bytes, int]
 
 
@@ -133,14 +161,16 @@ class MemoryQueueingServices(Fake):
     """All queueing services there are; each keeps its streams without a gap and knows a repeat.
 
     What travels is encoded and decoded on the way. `down` are domains that do not answer, `refusing` those that
-    refuse with a status, `results` what single queues say instead of OK.
+    refuse with a status, `results` what single queues say instead of OK. What a request refers to is fetched whole,
+    and a request that a gateway would not let through is refused.
     """
 
     port = "queueing_services"
 
-    def __init__(self, faults: Faults, domain: str, known: set[str]) -> None:
+    def __init__(self, faults: Faults, domain: str, known: set[str], bodies: MemoryPeerBodies) -> None:
         super().__init__(faults)
         self.domain = domain
+        self.bodies = bodies
         self.known = known
         self.down: set[str] = set()
         self.refusing: dict[str, int] = {}
@@ -158,6 +188,8 @@ class MemoryQueueingServices(Fake):
             raise Unreachable
         if domain in self.refusing:
             raise Refused(self.refusing[domain], "asked to")
+        if domain != self.domain and len(request.encode()) > MOST_BYTES:
+            raise Refused(413, "the request is too large")
         return self._accept(domain, request)
 
     def _accept(self, domain: str, request: EnqueueRequest) -> EnqueueResponse:
@@ -170,12 +202,23 @@ class MemoryQueueingServices(Fake):
             return EnqueueResponse((QueueingServiceResponse.OK,) * recipients)
         if request.prev_seq != last:
             raise StreamGap(last)
+        messages = {delivery: self._message(domain, delivery) for delivery in request.deliveries}
         results = []
         for delivery in request.deliveries:
             for config in delivery.recipients:
                 results.append(self.results.get(config, QueueingServiceResponse.OK))
                 if results[-1] is QueueingServiceResponse.OK:
-                    got = Delivered(GroupId(request.group_id), request.seq, config, delivery.message)
+                    got = Delivered(GroupId(request.group_id), request.seq, config, messages[delivery])
                     self.delivered.setdefault(domain, []).append(got)
         self.streams[stream] = (request.seq, EnqueueResponse(tuple(results)))
         return self.streams[stream][1]
+
+    def _message(self, domain: str, delivery: Delivery) -> bytes:
+        if not isinstance(delivery.message, BodyReference):
+            return delivery.message
+        require(domain != self.domain, "our own service is given everything")
+        reference = delivery.message
+        require((domain, reference.sha256) in self.bodies.kept, "what is referred to was never kept for this domain")
+        content, until = self.bodies.kept[domain, reference.sha256]
+        require(until > self.bodies.clock() and len(content) == reference.length, "it is gone, or something else")
+        return content

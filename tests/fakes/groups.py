@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, ChunkStore, Ref, reference
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.delivery.ports import Exists
+from chalicelib.services.delivery.ports import MOST_NOTES, Exists
 from chalicelib.services.delivery.state import (
     LOG_LIFE_DAYS,
     MEMBERSHIPS,
@@ -47,6 +47,7 @@ class GroupTables:
     """Everything that one delivery service has stored of its groups."""
 
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock)
+    inboxes: dict[GroupId, frozenset[bytes]] = dataclasses.field(default_factory=dict)
     heads: dict[GroupId, Head] = dataclasses.field(default_factory=dict)
     logs: dict[GroupId, dict[int, LogRow]] = dataclasses.field(default_factory=dict)
     pasts: dict[tuple[GroupId, int], PastEpoch] = dataclasses.field(default_factory=dict)
@@ -79,7 +80,8 @@ class MemoryGroups(Fake):
             raise Exists
         self._refuse_repeat(head.group_id, answer)
         begins = head.seq - len(rows)
-        self.tables.shards[head.group_id, MEMBERSHIPS] = Shard(head.group_id, MEMBERSHIPS, begins)
+        if not head.sealed:
+            self.tables.shards[head.group_id, MEMBERSHIPS] = Shard(head.group_id, MEMBERSHIPS, begins)
         self._become(head, 0, begins, rows)
         self._keep(head.group_id, answer)
 
@@ -111,7 +113,7 @@ class MemoryGroups(Fake):
         if known.deleted or known.frozen or known.blocked_since:
             raise Lost
         self._refuse_repeat(before.group_id, answer)
-        used_at = known.used_at if known.sealed else max(known.used_at, *(row.accepted_at for row in rows))
+        used_at = known.used(max(row.accepted_at for row in rows))
         after = dataclasses.replace(known, seq=before.seq + len(rows), used_at=used_at)
         self._check_rows(after, before.seq, rows)
         self._become(after, known.shards, before.seq, rows)
@@ -121,6 +123,16 @@ class MemoryGroups(Fake):
     def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]:
         require(most > 0, "a page of nothing")
         return self.rows(group_id, after)[:most]
+
+    @fallible
+    def forget(self, group_id: GroupId, up_to: int) -> None:
+        shards = [shard for (group, _), shard in self.tables.shards.items() if group == group_id]
+        behind = [one.seq for shard in shards for one in shard.behind.values()]
+        cursors = [shard.cursor for shard in shards]
+        require(up_to <= min(cursors + behind), "rows are forgotten that somebody has yet to get")
+        log = self.tables.logs.get(group_id, {})
+        for seq in [seq for seq in log if seq <= up_to]:
+            del log[seq]
 
     @fallible
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None:
@@ -151,7 +163,9 @@ class MemoryGroups(Fake):
         require(bool(after.root) != after.deleted, "a group has a root until it is deleted")
         require([row.seq for row in rows] == list(range(before_seq + 1, after.seq + 1)), "the log has a gap")
         require(all(row.epoch <= after.epoch for row in rows), "a message of an epoch to come")
-        require(all(row.body or row.kind is Kind.CREATED for row in rows), "a message that says nothing")
+        require(
+            all(row.body or row.recipients or row.kind is Kind.CREATED for row in rows), "a message that says nothing"
+        )
         self._check_there(after.group_id, (after.root, *(row.root for row in rows)))
 
     def _check_there(self, group_id: GroupId, refs: Iterable[Ref]) -> None:
@@ -258,6 +272,31 @@ class MemoryRounds(Fake):
             self._after[name] = after
 
 
+class MemoryInboxes(Fake):
+    port = "inboxes"
+
+    def __init__(self, faults: Faults, tables: GroupTables) -> None:
+        super().__init__(faults, tables.lock)
+        self.tables = tables
+
+    @fallible
+    def add(self, group_id: GroupId, notes: Sequence[bytes]) -> None:
+        head = self.tables.heads.get(group_id)
+        require(bool(notes) and head is not None and head.sealed, "a note to nobody, or of nothing")
+        there = self.tables.inboxes.get(group_id, frozenset())
+        if len(there) < MOST_NOTES:
+            self.tables.inboxes[group_id] = there | set(notes[:MOST_NOTES])
+
+    @fallible
+    def of(self, group_id: GroupId) -> Sequence[bytes]:
+        return list(self.tables.inboxes.get(group_id, ()))
+
+    @fallible
+    def clear(self, group_id: GroupId, notes: Sequence[bytes]) -> None:
+        if self.tables.inboxes.get(group_id) == frozenset(notes):
+            self.tables.inboxes.pop(group_id, None)
+
+
 class MemoryGarbage(Fake):
     port = "garbage"
 
@@ -308,7 +347,7 @@ class MemoryGarbage(Fake):
     def purge(self, group_id: GroupId) -> None:
         head = self.tables.heads.get(group_id)
         require(head is None or head.deleted, "a group is purged that lives")
-        for table in (self.tables.logs, self.tables.objects, self.tables.wrote, self.tables.wakes):
+        for table in (self.tables.logs, self.tables.objects, self.tables.wrote, self.tables.wakes, self.tables.inboxes):
             table.pop(group_id, None)
         _forget(self.tables.pasts, group_id)
         _forget(self.tables.answers, group_id)

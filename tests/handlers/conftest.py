@@ -18,7 +18,7 @@ from chalicelib import wiring
 from chalicelib.config import Role
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.storage import clients, queues
-from chalicelib.wiring import delivery, provider
+from chalicelib.wiring import delivery, groups, provider
 from infra import operator
 from infra.local.authority import Authority, Identity
 from tests.contracts.aws import create_stack
@@ -57,7 +57,7 @@ def clock() -> SettableClock:
 @contextlib.contextmanager
 def deployed(environment: dict[str, str], clock: SettableClock, role: Role) -> Iterator[None]:
     """Be a container of a stage, with the tables, queues and keys of the data stack."""
-    kept = (wiring, provider, delivery, clients, queues)
+    kept = (wiring, provider, delivery, groups, clients, queues)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
         for name, value in environment.items():

@@ -12,7 +12,12 @@ from infra.local.problems import GatewayProblem
 from tests.handlers.edge import Edge
 from tests.handlers.examples import NUMBER
 
-MLS = ("chalicelib.protocol.mls", "chalicelib.protocol.crypto", "chalicelib.protocol.delivery")
+MLS = (
+    "chalicelib.protocol.mls",
+    "chalicelib.protocol.crypto",
+    "chalicelib.protocol.delivery",
+    "chalicelib.services.delivery",
+)
 """What MLS and its delivery refuse is told in the delivery service's own answers, not in a problem document."""
 
 

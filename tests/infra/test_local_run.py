@@ -114,6 +114,21 @@ def test_each_provider_is_known_at_its_regions_delivery_service_and_at_no_other(
         assert granted[ap["gp"]].json["scope"] == "delivery"
 
 
+def test_the_delivery_services_let_each_other_in_and_nobody_else(world: Outsider) -> None:
+    folder = Path(world.said["ca"]).parent
+    own = {name: {"cert": folder / f"ds-{name}.pem", "key": folder / f"ds-{name}.key"} for name in world.said["ds"]}
+    others = {"alpha": world.said["aps"]["alpha"], "observer": world.said["peers"]["observer"]}
+
+    def enqueue(ds: str, who: dict[str, Any]) -> Answer:
+        url = world.said["ds"][ds]["url"] + "/qs/v1/enqueue"
+        return send("POST", url, world.context(who), b"", Content_Type="application/mimi-ds-fanout")
+
+    for ds, peer in (("eu", "us"), ("us", "eu")):
+        problem(enqueue(ds, own[peer]), 422, "invalid-value")  # It is let in, and says nothing.
+        for stranger in (own[ds], *others.values()):
+            problem(enqueue(ds, stranger), 401, "unknown-certificate")
+
+
 def test_anybody_reads_what_a_delivery_service_serves(world: Outsider) -> None:
     for ds in world.said["ds"].values():
         document = send("GET", ds["public_url"] + "/openapi.json", world.context()).json

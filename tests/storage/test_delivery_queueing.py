@@ -1,5 +1,7 @@
 """A hub asks queueing services: its own is refused by in the same words as any other."""
 
+from typing import NoReturn
+
 import pytest
 
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
@@ -14,8 +16,10 @@ from tests.services.queueing.queues import EU, US, Hub, Qs
 
 
 class NoCalls:
-    def post(self, *_: object) -> tuple[int, str, bytes]:
+    def post(self, *_: object) -> NoReturn:
         raise AssertionError("our own queueing service is not called over the network")
+
+    get = post
 
 
 def services(qs: Qs) -> PeerQueueingServices:

@@ -154,6 +154,13 @@ def test_a_hint_that_is_lost_is_an_alarm_and_no_error() -> None:
     assert alarms.raised == [("hint_lost", "fanout")]
 
 
+def test_a_group_that_was_settled_leaves_no_wake_up(ds: DsPorts, stage: str) -> None:
+    ds.create()
+    ds.wakes.settle(GROUP, 1)
+    ds.wakes.postpone(GROUP, START)
+    assert clients.client("dynamodb").scan(TableName=f"glados-{stage}-wakes")["Items"] == []
+
+
 # --- who wins
 
 

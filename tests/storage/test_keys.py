@@ -144,9 +144,10 @@ def test_a_retired_key_opens_nothing(aws: AwsPorts) -> None:
         aws.keys.retire("mapping-id", 2)
 
 
-def test_the_key_that_names_rows_for_good_cannot_be_rotated(aws: AwsPorts) -> None:
+@pytest.mark.parametrize("purpose", ["digest", "external-sender"])
+def test_a_key_that_is_one_for_good_cannot_be_rotated(aws: AwsPorts, purpose: str) -> None:
     with pytest.raises(ValueError, match="for good"):
-        aws.keys.rotate("digest")
+        aws.keys.rotate(purpose)
 
 
 @pytest.mark.parametrize("typ", get_args(Typ))

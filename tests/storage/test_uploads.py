@@ -59,6 +59,9 @@ def test_whatever_stands_in_the_bucket_is_checked(bucket: Objects) -> None:
         bucket.put(name, content)
         with pytest.raises(LookupError):
             uploads.fetch(DIGEST, len(BODY))
+    bucket.put(f"uploads/in/{DIGEST.hex()}-{len(BODY) + 1}", BODY)
+    with pytest.raises(LookupError):
+        uploads.fetch(DIGEST, len(BODY) + 1)
     bucket.put(name, BODY)
     assert uploads.fetch(DIGEST, len(BODY)) == BODY
 

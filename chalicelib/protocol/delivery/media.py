@@ -23,6 +23,9 @@ DS_FANOUT: Final = "application/mimi-ds-fanout"
 DS_FANOUT_RESPONSE: Final = "application/mimi-ds-fanout-response"
 """An EnqueueResponse."""
 
+BODY_LENGTH: Final = "Body-Length"
+"""The header that says how long a message is of which an answer has some bytes."""
+
 KEY_PACKAGES: Final = "application/mimi-key-packages"
 """A KeyPackagesQuery, from one delivery service to another."""
 

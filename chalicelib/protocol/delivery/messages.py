@@ -15,6 +15,7 @@ Where each struct comes from, and what is ours:
     AddPackage, KeyPackages            ideas of -03 and -04; bodies ours
     SubmitProposals, CommitRequest     operations of -06; bodies ours
     PublishKeyPackages, Upload, Freshness, Sealed, Reference, UploadReference        ours
+    BodyReference                      ours, between delivery services
     KeyPackagesQuery                   ours, between delivery services
     ClientQueueConfig                  named by -02, its contents are ours; so is QueueConfig
     QueueingServiceResponse            -02's two values, and three of ours

@@ -7,7 +7,7 @@ them are the draft's and which are ours stands in `messages`.
 import dataclasses
 import enum
 from collections.abc import Callable
-from typing import NewType, Self, TypeVar
+from typing import NewType, Protocol, Self, TypeVar
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.tls import Reader, opaque, uint8, uint64
@@ -110,17 +110,46 @@ class Reference:
         return text(self.url) + self.sha256 + uint64(self.length)
 
 
-def read_option(reader: Reader) -> bytes | Reference:
-    """Read a TreeOption or a MessageOption: inline(0) as `opaque<V>`, or reference(1)."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class BodyReference:
+    """What something must be that one service fetches from another; where, follows from who refers to it."""
+
+    sha256: bytes
+    length: int
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Read the struct."""
+        return cls(reader.take(DIGEST_SIZE), reader.uint64())
+
+    def encode(self) -> bytes:
+        """Return the struct's encoding."""
+        return self.sha256 + uint64(self.length)
+
+
+class _Encodable(Protocol):
+    def encode(self) -> bytes: ...
+
+
+Referred = TypeVar("Referred", bound=_Encodable)
+
+
+def read_option_of(reader: Reader, read_reference: Callable[[Reader], Referred]) -> bytes | Referred:
+    """Read inline(0) as `opaque<V>`, or reference(1) as the struct that refers to it."""
     match reader.uint8():
         case 0:
             return reader.opaque()
         case 1:
-            return Reference.read(reader)
+            return read_reference(reader)
         case _:
             raise DecodeError("something is neither inline nor a reference")
 
 
-def encode_option(option: bytes | Reference) -> bytes:
-    """Encode a TreeOption or a MessageOption."""
+def read_option(reader: Reader) -> bytes | Reference:
+    """Read a TreeOption or a MessageOption: inline(0), or reference(1) with a URL."""
+    return read_option_of(reader, Reference.read)
+
+
+def encode_option(option: bytes | Reference | BodyReference) -> bytes:
+    """Encode a TreeOption, a MessageOption or a BodyOption."""
     return b"\x00" + opaque(option) if isinstance(option, bytes) else b"\x01" + option.encode()

@@ -13,12 +13,18 @@ from chalicelib.protocol.mls.stored_group import prefetch
 
 MOST_PENDING = 256
 
+MOST_AT_ONCE = 64
+"""How many proposals one request may hold: each is a row of the log, and all are written together."""
+
 
 def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int) -> Change:
     """Return the state with all the proposals stored, or raise the first refusal; `now` is in milliseconds."""
     # [mds-propose-1] There is something to store.
     if not messages:
         raise InvalidRequest("mds-propose-1", "the request holds no proposal")
+    # [mds-propose-7] They fit into one transaction.
+    if len(messages) > MOST_AT_ONCE:
+        raise TooLarge("mds-propose-7", "the request holds more proposals than are taken at once")
     group, stored = state.group, list(state.proposals)
     for message in messages:
         if not isinstance(message.body, PublicMessage):

@@ -5,7 +5,8 @@ its queueing service, anew for each group. Hubs carry the sealed config about an
 signs with a key that is this queue's only, so that nothing here says who it is.
 
 `EnqueueRequest` is the draft's QueueingServiceRequest for many clients at once. For one (hub, group_id, shard),
-`prev_seq` is the `seq` of the request before it: that is how the queueing service sees a gap, or a repeat.
+`prev_seq` is the `seq` of the request before it: that is how the queueing service sees a gap, or a repeat. A message
+that would make the request too large is referred to (`BodyOption`), and the queueing service fetches it from the hub.
 """
 
 import dataclasses
@@ -14,12 +15,14 @@ from typing import Final, Self
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.parts import (
+    BodyReference,
     Domain,
     Reference,
     encode_option,
     enumeration,
     read_domain,
     read_option,
+    read_option_of,
     text,
 )
 from chalicelib.protocol.delivery.sealed import QUEUE_CONFIG, Sealed, open_sealed, seal_to
@@ -84,21 +87,29 @@ class QueueingServiceResponse(enum.IntEnum):
     SENDER_LIMITED = 4
 
 
+BodyOption = bytes | BodyReference
+"""A message, or what to ask the hub for."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message and all it goes to. It is an encoded MLSMessage, which the queueing service does not look into."""
+    """A message and all it goes to. It is an encoded MLSMessage, which the queueing service does not look into.
 
-    message: bytes
+    struct { BodyOption message; ClientQueueConfig recipients<V>; } where BodyOption is inline(0) `opaque message<V>`
+    or reference(1) BodyReference { opaque sha256[32]; uint64 length; }.
+    """
+
+    message: BodyOption
     recipients: tuple[ClientQueueConfig, ...]
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
-        return cls(reader.opaque(), reader.vector(ClientQueueConfig.read))
+        return cls(read_option_of(reader, BodyReference.read), reader.vector(ClientQueueConfig.read))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return opaque(self.message) + vector(self.recipients)
+        return encode_option(self.message) + vector(self.recipients)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

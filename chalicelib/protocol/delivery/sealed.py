@@ -25,6 +25,9 @@ QUEUE_CONFIG: Final = "MIMI QueueConfig"
 STATE_KEY: Final = "MIMI StateKey"
 """Label of a group-state key sealed to the hub; the context is the group_id."""
 
+QUEUE_REJECTION: Final = "MIMI QueueRejection"
+"""Label of a note that a queue was rejected, sealed to its group's inbox; the context is the group_id."""
+
 OVERHEAD = 32 + 16
 """Bytes that sealing adds: the encapsulated key and the AEAD's tag."""
 
@@ -53,6 +56,11 @@ class Sealed:
 
 def _info(label: str, context: bytes) -> bytes:
     return label.encode("ascii") + b"\x00" + context
+
+
+def public_key(private_key: bytes) -> bytes:
+    """Return the raw X25519 public key of a raw private one."""
+    return X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
 
 
 def seal_to(public_key: bytes, key_epoch: int, label: str, context: bytes, plaintext: bytes) -> Sealed:

@@ -11,7 +11,8 @@ is, by design, so the provider names the queues that go, by the ids that its cli
 that only client and queueing service ever see, so who names one may delete it.
 
 The index of memberships may lag behind the groups, and a KeyPackage that was given out before can bring a client into
-a group afterwards. So the marks stay, and whoever is noticed in a group is held against them (`noticed`).
+a group afterwards. So the marks stay, and whoever is noticed in a group is held against them (`noticed`). Nobody is
+noticed in a group in privacy mode, and nobody removed from one: who is in it is known only while a member asks.
 """
 
 import dataclasses

@@ -7,6 +7,7 @@ state meanwhile makes this one judge again; another commit makes it too late.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from chalicelib.errors import Unavailable
 from chalicelib.protocol.crypto import cipher_suite
@@ -15,7 +16,6 @@ from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
 from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
 from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed, UnknownGroup
-from chalicelib.protocol.delivery.removals import blocked_since
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.commit import Commit
 from chalicelib.protocol.mls.errors import GroupFrozen, InvalidFraming, StaleEpoch
@@ -27,11 +27,11 @@ from chalicelib.protocol.tls import vector
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.joining import Joiner, Joiners
 from chalicelib.services.delivery.ports import Groups
-from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.removals import Removals, closed
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
 from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, Kind, LogRow, PastEpoch
-from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.delivery.vault import Opened, Vault
 
 RESTAGES = 5
 """How often a commit is judged again because something else changed the state within its epoch."""
@@ -64,15 +64,17 @@ class Commits:
             head, known = self.groups.load(group_id, asked.digest)
             if known is not None:
                 return known
-            head = live(self.removals.lapse_overdue(live(head), asked.now))
+            opened = self.vault.unlock(live(head), asked.message.request.state_key)
+            opened = self.removals.settle(opened, asked.now)
+            head = opened.head
             # [mls-12.4.2-1] Before anything else: the loser of a race hears why, also if its leaf is another's now.
             if framed.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
-            state = self.vault.open(head)
+            state = opened.state
             self._authenticate(asked, request, state, framed)
             signer = self.vault.signer(group_id, state.group.suite.number)
             accepted = judge_commit(state, _commit_request(asked, request), asked.now, signer)
-            if self._write(asked, head, framed, accepted):
+            if self._write(asked, opened, framed, accepted):
                 return asked.done().response
         raise Unavailable("the group changes too fast to judge a commit")
 
@@ -124,15 +126,15 @@ class Commits:
         ):
             raise WrongSender
 
-    def _write(self, asked: Asked, head: Head, framed: FramedContent, accepted: AcceptedCommit) -> bool:
+    def _write(self, asked: Asked, opened: Opened, framed: FramedContent, accepted: AcceptedCommit) -> bool:
         """Store, then make true; False where the state has moved."""
-        group_id, change, staged, left = head.group_id, accepted.change, accepted.staged, accepted.left
+        head, change, staged, left = opened.head, accepted.change, accepted.staged, accepted.left
         deleted = asked.message.request.request_type == DSRequestType.DELETE_GROUP
         last = staged.applied.draft.leaf(staged.committer)
         if deleted and last is not None:
             left = (*left, change.state.group.policy.user(last))
         past, more = _past_epoch(accepted, asked.now)
-        root = self.vault.store(group_id, change, *more)
+        root = change.root
         epoch = staged.context.epoch
         update = asked.message.request.body
         sender = framed.sender.index
@@ -143,7 +145,7 @@ class Commits:
                 0,
                 Kind.COMMIT,
                 head.epoch,
-                head.root,
+                opened.root,
                 asked.now,
                 update.group_update.commit.encode() if isinstance(update, Update) else b"",
                 sender=sender,
@@ -155,20 +157,17 @@ class Commits:
             body = vector(update.welcomes)
             rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
         rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
-        shards = -(-change.state.group.tree.leaf_capacity // SHARD_LEAVES)
+        stored = self.vault.store(opened, change, rows, now=asked.now, past=past, more=more)
+        shards = 1 if head.sealed else -(-change.state.group.tree.leaf_capacity // SHARD_LEAVES)
         after = dataclasses.replace(
-            head,
+            stored.head,
             epoch=epoch,
-            version=head.version + 1,
-            root=Ref(b"") if deleted else root,
             shards=max(head.shards, shards),
-            used_at=asked.now,
-            blocked_since=blocked_since(change.state),
+            used_at=head.used(asked.now),
             frozen=change.state.group.reinit is not None,
-            deleted=deleted,
         )
         # From here, if it succeeds, the commit is history, and its delivery is owed.
-        return self.scribe.advance(head, after, rows, past, asked.done())
+        return self.scribe.advance(head, closed(after) if deleted else after, stored.rows, stored.past, asked.done())
 
 
 def live(head: Head | None) -> Head:
@@ -197,11 +196,11 @@ def _commit_request(asked: Asked, request: Update) -> CommitRequest:
     return CommitRequest(operation, request.group_update, queue=queue)
 
 
-def _past_epoch(accepted: AcceptedCommit, now: int) -> tuple[PastEpoch | None, list[tuple[Ref, bytes]]]:
+def _past_epoch(accepted: AcceptedCommit, now: int) -> tuple[PastEpoch | None, Mapping[Ref, bytes]]:
     """Return the epoch that the commit's joiners will ask for, and the object that lists them."""
     staged, change = accepted.staged, accepted.change
     if not staged.added:
-        return None, []
+        return None, {}
     suite = cipher_suite(staged.context.cipher_suite)
     packages = [add.key_package for _, add in staged.added]
     joiners = Joiners(tuple(Joiner(package.reference(suite), package.leaf_node.signature_key) for package in packages))
@@ -209,4 +208,4 @@ def _past_epoch(accepted: AcceptedCommit, now: int) -> tuple[PastEpoch | None, l
     ref = reference(change.state.attempt.name, content)
     ends = [package.leaf_node.lifetime.not_after * 1_000 for package in packages if package.leaf_node.lifetime]
     until = min(now + JOINABLE, max(ends, default=now + JOINABLE))
-    return PastEpoch(staged.context.epoch, change.root, ref, until), [(ref, content)]
+    return PastEpoch(staged.context.epoch, change.root, ref, until), {ref: content}

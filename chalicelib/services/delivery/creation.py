@@ -4,9 +4,11 @@ import dataclasses
 
 from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
 from chalicelib.protocol.delivery.creation import judge_creation
+from chalicelib.protocol.delivery.errors import CannotOpen
 from chalicelib.protocol.delivery.group_updates import CreateGroupRequest
 from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
-from chalicelib.protocol.delivery.refusals import GroupExists
+from chalicelib.protocol.delivery.refusals import GroupExists, InvalidRequest
+from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.ports import Exists, FanoutHints, Groups
 from chalicelib.services.delivery.senders import WrongSender
@@ -38,6 +40,7 @@ class Creation:
             return known
         _authenticate(asked.message, request)
         context = request.group_info.group_context
+        key = self._state_key(group_id, request)
         change = judge_creation(
             request,
             self.vault.policy(group_id, context.cipher_suite),
@@ -46,14 +49,20 @@ class Creation:
             asked.now,
             may_lack_sender=self.may_lack_sender,
         )
-        root = self.vault.store(group_id, change)
-        user = change.state.group.policy.user(request.key_package.leaf_node)
-        head = Head(group_id, context.epoch, 1, 1, root, shards=1, created_at=asked.now, used_at=asked.now)
-        row = LogRow(1, Kind.CREATED, context.epoch, root, asked.now, b"", sender=0, joined=(user,))
+        head = Head(group_id, context.epoch, 1, 0, Ref(b""), 1, created_at=0, used_at=0, sealed=key is not None)
+        month = head.used(asked.now)
+        head = dataclasses.replace(head, created_at=month, used_at=month)
+        head = self.vault.found(head, change, key, asked.now)
+        rows = []
+        if key is None:
+            # It delivers nothing: the index of users learns of the first one by it, as of all others.
+            user = change.state.group.policy.user(request.key_package.leaf_node)
+            rows = [LogRow(1, Kind.CREATED, context.epoch, head.root, asked.now, b"", sender=0, joined=(user,))]
+        head = dataclasses.replace(head, seq=len(rows))
         answer = asked.done()
         try:
             # From here the group is there. Before, there are only objects that nothing names.
-            self.groups.create(head, [row], answer)
+            self.groups.create(head, rows, answer)
         except Exists as taken:
             # [mds-create-1] The group id is not in use, nor was it ever: a deleted group leaves its head behind.
             _, known = self.groups.load(group_id, asked.digest)
@@ -62,6 +71,14 @@ class Creation:
             return known
         self.hints.fan_out(group_id, range(1))
         return answer.response
+
+    def _state_key(self, group_id: GroupId, request: CreateGroupRequest) -> bytes | None:
+        """[mds-sealed-3] Return the key under which the group is to be sealed, if it is; it must open here."""
+        try:
+            return self.vault.state_key(group_id, request.state_key)
+        except CannotOpen as failure:
+            complaint = "the group-state key is not sealed to this service for the group, or is none"
+            raise InvalidRequest("mds-sealed-3", complaint) from failure
 
 
 def _authenticate(message: DSMessage, request: CreateGroupRequest) -> None:

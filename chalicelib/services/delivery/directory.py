@@ -39,6 +39,7 @@ from chalicelib.services.ports import Clock, Unreachable
 PEER_PATH = "/ds/v1/federation/key-packages"
 
 MOST_PACKAGES = 200
+MOST_CLIENTS = 50
 MOST_USERS = 100
 LARGEST_PACKAGE = 16 << 10
 LARGEST_ANSWER = 3 << 20
@@ -76,12 +77,16 @@ class KeyPackageDirectory:
             if reference in of_client:
                 raise InvalidRequest("mds-directory-6", "the request publishes a KeyPackage twice")
             of_client[reference] = package
-        self._check_in_account(user, {client for client, _ in offered}, asked.now)
+        clients = {client for client, _ in offered}
+        # [mds-directory-8] A user has KeyPackages of at most 50 clients, so that an answer can hold one of each.
+        if len(clients) + self.directory.others(user, clients) > MOST_CLIENTS:
+            raise InvalidRequest("mds-directory-8", f"a user publishes for at most {MOST_CLIENTS} clients")
+        self._check_in_account(user, clients, asked.now)
         self.limits.spend(PUBLISHED, user, len(packages), asked.now)
         for (client, number), of_client in offered.items():
             # A crash between two of these leaves some clients with their former packages, and a repeat does the rest.
             self.directory.publish(user, client, number, list(of_client.items()))
-        self._check_in_account(user, {client for client, _ in offered}, asked.now)
+        self._check_in_account(user, clients, asked.now)
         return asked.respond(Ok())
 
     def claim(self, asked: Asked, request: KeyPackages) -> bytes:

@@ -3,7 +3,8 @@
     take the shard → rows after its cursor → one request a domain → save the cursor → give the shard back
 
 A worker that dies leaves its lease to run out; the next one begins at the cursor and may send rows again, which the
-queueing service knows by their stream and number. A domain that cannot be reached is left behind and holds up nobody
+queueing service knows by their stream and number. A row that is too large for a request goes by reference
+(`enclosures`). A domain that cannot be reached is left behind and holds up nobody
 else: it is tried again by itself, from the row it has, until the log no longer goes back that far.
 
 The stream of a group's shard at a domain has a row's `seq` wherever the row has a recipient there; `prev_seq` is the
@@ -27,6 +28,7 @@ from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.ports import (
     FanoutHints,
@@ -36,8 +38,9 @@ from chalicelib.services.delivery.ports import (
     StreamGap,
     Wakes,
 )
-from chalicelib.services.delivery.recipients import Recipient, Recipients
+from chalicelib.services.delivery.recipients import Recipients
 from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.sealed_rows import OpenRow, Recipient
 from chalicelib.services.delivery.state import (
     MEMBERSHIPS,
     Behind,
@@ -73,6 +76,7 @@ class Fanout:
     hints: FanoutHints
     recipients: Recipients
     queueing: QueueingServices
+    enclosures: Enclosures
     memberships: MembershipLog
     removals: Removals
     alarms: Alarms
@@ -92,7 +96,7 @@ class Fanout:
     def _work(self, shard: Shard, until: int) -> None:
         """Go on until everything is delivered or the time is up: what is new first, then what a domain missed."""
         while self.clock() < until:
-            if rows := self.groups.log(shard.group_id, shard.cursor, ROWS):
+            if rows := self.recipients.log(shard.group_id, shard.cursor, ROWS):
                 for row in rows:
                     shard = self._deliver_row(shard, row)
                     if self.clock() >= until:
@@ -131,6 +135,10 @@ class Fanout:
         shards = {shard.shard: shard for shard in self.shards.of(group_id)}
         finished = all(number in shards and shards[number].cursor >= head.seq for number in _numbers(head))
         waiting = [behind.next_at for shard in shards.values() for behind in shard.behind.values()]
+        if head.sealed:
+            # What everybody has got stays no longer: nothing else that is kept tells who is in the group.
+            shard = shards[0]
+            self.groups.forget(group_id, min([shard.cursor, *(behind.seq for behind in shard.behind.values())]))
         if finished and not waiting:
             # Rows that came meanwhile keep the group awake: it is settled up to this row only.
             self.wakes.settle(group_id, head.seq)
@@ -182,7 +190,7 @@ class Fanout:
             deliveries=deliveries,
         )
         try:
-            response = self.queueing.enqueue(domain, request)
+            response = self.queueing.enqueue(domain, self.enclosures.fit(domain, request))
         except (Unreachable, Refused) as failure:
             raise _Down from failure
         except StreamGap as gap:
@@ -192,10 +200,10 @@ class Fanout:
         limited = QueueingServiceResponse.SENDER_LIMITED in response.results
         if limited or len(response.results) != len(order):
             raise _Down  # Nothing of a limited row was taken: the group is faster than its queues may be filled.
-        self._note(shard.group_id, order, response)
+        self._note(shard.group_id, row, order, response)
         return dataclasses.replace(shard, sent={**shard.sent, domain: row.seq})
 
-    def _note(self, group_id: GroupId, recipients: Sequence[Recipient], response: EnqueueResponse) -> None:
+    def _note(self, group_id: GroupId, row: LogRow, recipients: Sequence[Recipient], response: EnqueueResponse) -> None:
         """Act on what became of each recipient: a queue that is gone means a client that is gone (-02 §6)."""
         rejected: dict[int, ClientQueueConfig] = {}
         for recipient, result in zip(recipients, response.results, strict=True):
@@ -204,6 +212,9 @@ class Fanout:
             elif result != QueueingServiceResponse.OK:
                 self.alarms.raise_("QueueRefused", result.name.lower())
         if not rejected:
+            return
+        if isinstance(row, OpenRow):
+            self.removals.report(group_id, row.inbox_key, rejected.values())
             return
 
         def gone(state: GroupState) -> Iterable[tuple[int, RemovalReason]]:
@@ -224,7 +235,7 @@ class Fanout:
     def _catch_up(self, shard: Shard, domain: str, until: int) -> Shard:
         """Send one domain a page of what it missed, in order; at the cursor it goes on with the others."""
         behind = shard.behind[domain]
-        rows = [row for row in self.groups.log(shard.group_id, behind.seq, ROWS) if row.seq <= shard.cursor]
+        rows = [row for row in self.recipients.log(shard.group_id, behind.seq, ROWS) if row.seq <= shard.cursor]
         if not rows:
             caught_up = {name: one for name, one in shard.behind.items() if name != domain}
             return dataclasses.replace(shard, behind=caught_up)
@@ -250,7 +261,7 @@ def _behind(shard: Shard, domain: str, behind: Behind) -> Shard:
 
 
 def _numbers(head: Head) -> Sequence[int]:
-    return [*range(head.shards), MEMBERSHIPS]
+    return [*range(head.shards), *(() if head.sealed else (MEMBERSHIPS,))]
 
 
 def _deliveries(row: LogRow, recipients: Sequence[Recipient]) -> tuple[tuple[Delivery, ...], list[Recipient]]:

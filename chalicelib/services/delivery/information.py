@@ -62,12 +62,14 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.digest)
-        past = None if head is None or head.deleted else self.groups.past(group_id, request.epoch)
+        opened = self.vault.unlock(_there(head), request.state_key)
+        safe = opened.safe
+        past = self.groups.past(group_id, request.epoch) if safe is None else safe.epoch(request.epoch, asked.now)
         reference = asked.message.sender_id.value
         by = asked.message.sender_id.sender_type
-        if head is None or past is None or by != DSSenderType.KEY_PACKAGE_REF or not isinstance(reference, bytes):
+        if past is None or by != DSSenderType.KEY_PACKAGE_REF or not isinstance(reference, bytes):
             raise UnknownGroup
-        state = self.vault.open(head, past.root)
+        state = opened.read(past.root)
         content = load(state.attempt.store, [past.joiners])[past.joiners]
         key = decode(Joiners.read, content).key_of(reference)
         # [mds-welcome-info-1] The sender is one of those whom the epoch's Welcomes are for, by its KeyPackage's key.
@@ -83,7 +85,7 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.digest)
-        state = self.vault.open(_there(head))
+        state = self.vault.unlock(_there(head), request.state_key).state
         try:
             key, user, client = self._outsider(asked, state)
         except WrongSender as failure:
@@ -119,7 +121,8 @@ class Information:
             head, known = self.groups.load(group_id, asked.digest)
             if known is not None:
                 return known
-            state = self.vault.open(_there(head))
+            opened = self.vault.unlock(_there(head), request.state_key)
+            state = opened.state
             index, leaf = member(state, asked.message)
             head = live(head)
             if request.sender != leaf.signature_key:
@@ -131,9 +134,8 @@ class Information:
                 state, {index: dataclasses.replace(record, config=request.client_queue_config)}
             )
             change = Change(changed, written)
-            after = dataclasses.replace(
-                head, version=head.version + 1, root=self.vault.store(group_id, change), used_at=asked.now
-            )
+            stored = self.vault.store(opened, change, now=asked.now)
+            after = dataclasses.replace(stored.head, used_at=head.used(asked.now))
             answer = asked.done()
             if self.scribe.advance(head, after, answer=answer):
                 return answer.response

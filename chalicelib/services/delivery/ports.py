@@ -4,7 +4,7 @@ Reads are strongly consistent. A write is durable once its method returns; it ma
 method raised, when the reply was lost, and every caller can be repeated. What is not named here raises as it comes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from chalicelib.protocol.delivery.directory import AddPackage
@@ -21,6 +21,9 @@ from chalicelib.services.delivery.state import (
     Shard,
     User,
 )
+
+MOST_NOTES = 64
+"""How much waits in the inbox of a sealed group."""
 
 
 class Exists(Exception):
@@ -47,7 +50,8 @@ class Groups(Protocol):
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
     and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
     Where the request was answered meanwhile, `create`, `advance` and `append` raise `Lost` too.
-    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone.
+    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone. `forget` deletes the rows
+    up to a seq, that one among them.
     """
 
     def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]: ...
@@ -62,6 +66,7 @@ class Groups(Protocol):
     ) -> None: ...
     def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None: ...
     def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]: ...
+    def forget(self, group_id: GroupId, up_to: int) -> None: ...
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None: ...
 
 
@@ -75,6 +80,19 @@ class GroupObjects(Protocol):
 
     def of(self, group_id: GroupId) -> ChunkStore: ...
     def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None: ...
+
+
+class Inboxes(Protocol):
+    """Notes to sealed groups, encrypted to each, which wait until a request opens its state.
+
+    `add` adds notes, at most `MOST_NOTES` at once; an inbox that has as many takes no more, and what it does not take
+    will be noticed again. `of` returns what is in a group's inbox, in no order. `clear` empties it if it still holds
+    exactly these notes.
+    """
+
+    def add(self, group_id: GroupId, notes: Sequence[bytes]) -> None: ...
+    def of(self, group_id: GroupId) -> Sequence[bytes]: ...
+    def clear(self, group_id: GroupId, notes: Sequence[bytes]) -> None: ...
 
 
 class Garbage(Protocol):
@@ -144,6 +162,18 @@ class QueueingServices(Protocol):
     def enqueue(self, domain: str, request: EnqueueRequest) -> EnqueueResponse: ...
 
 
+class PeerBodies(Protocol):
+    """Messages that peers may come for, by whom they are for and their SHA-256.
+
+    `keep` returns once the message is there for a day at least; a repeat prolongs that. `read` returns at most `most`
+    bytes from an offset, and the length of the whole, without reading the whole. It raises `LookupError` where
+    nothing is kept for that domain, or not any more, or what is kept ends before the offset.
+    """
+
+    def keep(self, domain: str, sha256: bytes, content: bytes) -> None: ...
+    def read(self, domain: str, sha256: bytes, offset: int, most: int) -> tuple[bytes, int]: ...
+
+
 class Memberships(Protocol):
     """In which groups a user has clients; `add` and `remove` are repeatable. It may lag behind the groups."""
 
@@ -172,7 +202,8 @@ class Directory(Protocol):
     suite: each one-time package is given out once, whatever else claims at the same time; where none is left, the
     last-resort one. Packages whose lifetime is over at `now` are never given out. `find` returns a package that is
     offered, or was given out within its lifetime, by its KeyPackageRef. `remove` takes away all packages of a client,
-    or of the user where no client is named.
+    or of the user where no client is named. `others` counts the user's clients that offer something and are not among
+    those named.
     """
 
     def publish(
@@ -181,6 +212,7 @@ class Directory(Protocol):
     def claim(self, user: bytes, cipher_suite: int, now: int) -> list[AddPackage]: ...
     def find(self, reference: bytes) -> AddPackage | None: ...
     def remove(self, user: bytes, client: bytes | None = None) -> None: ...
+    def others(self, user: bytes, clients: Collection[bytes]) -> int: ...
 
 
 class AccountEvents(Protocol):
@@ -239,10 +271,13 @@ class DsPeers(Protocol):
 class PeerCalls(Protocol):
     """Calls to other delivery services over mutual TLS, within bounds on bytes and time.
 
-    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise.
+    `post` returns status, media type and body of any answer below 500, and raises `Unreachable` otherwise. `get`
+    does the same with an answer of at most `most` bytes, within so many seconds; it returns the answer's headers, by
+    their names in lower case.
     """
 
     def post(self, peer: DsPeer, path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]: ...
+    def get(self, peer: DsPeer, path: str, most: int, seconds: float) -> tuple[int, Mapping[str, str], bytes]: ...
 
 
 class Uploads(Protocol):

@@ -1,16 +1,26 @@
-"""Removing clients on the service's own account (-02 §2.2): propose, wait an hour, quarantine."""
+"""Removing clients on the service's own account (-02 §2.2): propose, wait an hour, quarantine.
 
+Into a sealed group nobody can look between requests. What falls due meanwhile is done by the next request that opens
+its state; that a queue was rejected waits until then in the group's inbox, encrypted to the group.
+"""
+
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from chalicelib.errors import Unavailable
+from chalicelib.protocol.delivery.errors import CannotOpen
 from chalicelib.protocol.delivery.group_state import Change, GroupState, RemovalReason
-from chalicelib.protocol.delivery.removals import LAPSE, blocked_since, lapse, nobody_left, want_removed
+from chalicelib.protocol.delivery.queueing import ClientQueueConfig
+from chalicelib.protocol.delivery.removals import LAPSE, lapse, nobody_left, want_removed
+from chalicelib.protocol.delivery.sealed import QUEUE_REJECTION, Sealed, open_sealed, seal_to
 from chalicelib.protocol.mls.chunks import Ref
-from chalicelib.services.delivery.ports import Groups
+from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.ports import Groups, Inboxes
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
-from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.ports import Alarms, Clock
 
 TRIES = 5
@@ -28,6 +38,7 @@ class Removals:
     scribe: Scribe
     alarms: Alarms
     clock: Clock
+    inboxes: Inboxes
 
     def remove(self, group_id: GroupId, choose: Choose) -> bool:
         """Propose to remove what `choose` names, and say whether there was anything; a repeat finds nothing."""
@@ -35,44 +46,92 @@ class Removals:
             head, _ = self.groups.load(group_id, b"")
             if head is None or head.deleted or head.frozen or head.sealed:
                 return False
-            state, now = self.vault.open(head), self.clock()
-            signer = self.vault.signer(group_id, state.group.suite.number)
-            wanted = want_removed(state, choose(state), now, signer)
-            if wanted is None:
-                return False
-            change, proposals = wanted
-            root = self.vault.store(group_id, change)
-            after = _after(head, change, root)
-            rows = [LogRow(0, Kind.PROPOSAL, head.epoch, root, now, proposal) for proposal in proposals]
-            # Members hear of the proposals from the log; from here on the group waits for a commit that covers them.
-            if self.scribe.advance(head, after, rows):
-                self.alarms.raise_("DsRemovals", change.state.removals[-1].reason.name.lower())
-                return True
+            wanted = self._propose(self.vault.unlock(head, None), choose, self.clock())
+            if wanted is not None:
+                return wanted
         raise Unavailable("the group changes too fast to propose a removal")
 
-    def lapse_overdue(self, head: Head, now: int) -> Head:
-        """Return the head after removals that nobody covered within the hour were given up, if there are any."""
+    def report(self, group_id: GroupId, inbox_key: bytes, rejected: Iterable[ClientQueueConfig]) -> None:
+        """Leave a note in a sealed group's inbox for each of its queues that was rejected."""
+        notes = [seal_to(inbox_key, 0, QUEUE_REJECTION, group_id, _digest(config)).encode() for config in rejected]
+        self.inboxes.add(group_id, notes)
+
+    def settle(self, opened: Opened, now: int) -> Opened:
+        """Return a group after what had fallen due in it: removals that nobody covered in time are given up.
+
+        In a sealed group, clients whose queues were rejected meanwhile are proposed to be removed.
+        """
         for _ in range(TRIES):
-            if not head.blocked_since or head.blocked_since + LAPSE > now:
-                return head
-            change = lapse(self.vault.open(head), now)
-            if change is None:
-                return head
-            self.scribe.advance(head, _after(head, change, self.vault.store(head.group_id, change)))
+            head = opened.head
+            overdue = head.blocked_since and head.blocked_since + LAPSE <= now
+            if not (self._settle_sealed(opened, now) if head.sealed else overdue and self._lapse(opened, now)):
+                return opened
             fresh, _ = self.groups.load(head.group_id, b"")
             if fresh is None:
                 raise LookupError("a group's head is gone")
-            head = fresh
+            opened = self.vault.again(opened, fresh)
         raise Unavailable("the group changes too fast to give up a removal")
 
+    def _settle_sealed(self, opened: Opened, now: int) -> bool:
+        """Do one thing that is due in a sealed group, and say whether there was any."""
+        if self._lapse(opened, now):
+            return True
+        notes = self.inboxes.of(opened.head.group_id)
+        gone = set(_read_notes(opened, notes))
 
-def _after(head: Head, change: Change, root: Ref) -> Head:
-    """Return the head with a change; it closes the group where everybody is quarantined."""
-    closed = nobody_left(change.state)
-    return dataclasses.replace(
-        head,
-        version=head.version + 1,
-        root=Ref(b"") if closed else root,
-        blocked_since=0 if closed else blocked_since(change.state),
-        deleted=closed,
-    )
+        def rejected(state: GroupState) -> Iterator[tuple[int, RemovalReason]]:
+            # Only if the queue still is the client's: it may have named another since, or left.
+            for leaf_index, record in state.records.all() if gone else ():
+                if _digest(record.config) in gone:
+                    yield leaf_index, RemovalReason.QUEUE_REJECTED
+
+        proposed = self._propose(opened, rejected, now)
+        if notes and proposed is not None:
+            # A crash before this line finds the removals proposed already, and comes here again.
+            self.inboxes.clear(opened.head.group_id, notes)
+        return proposed is not False
+
+    def _propose(self, opened: Opened, choose: Choose, now: int) -> bool | None:
+        """Say whether there was anything to propose; None where the group has moved on meanwhile."""
+        head, state = opened.head, opened.state
+        signer = self.vault.signer(head.group_id, state.group.suite.number)
+        wanted = want_removed(state, choose(state), now, signer)
+        if wanted is None:
+            return False
+        change, proposals = wanted
+        rows = [LogRow(0, Kind.PROPOSAL, head.epoch, change.root, now, proposal) for proposal in proposals]
+        # Members hear of the proposals from the log; from here on the group waits for a commit that covers them.
+        if not self._advance(opened, change, rows, now):
+            return None
+        self.alarms.raise_("DsRemovals", change.state.removals[-1].reason.name.lower())
+        return True
+
+    def _lapse(self, opened: Opened, now: int) -> bool:
+        """Give up what is overdue, and say whether anything was."""
+        change = lapse(opened.state, now)
+        if change is not None:
+            self._advance(opened, change, (), now)
+        return change is not None
+
+    def _advance(self, opened: Opened, change: Change, rows: Sequence[LogRow], now: int) -> bool:
+        stored = self.vault.store(opened, change, rows, now=now)
+        after = closed(stored.head) if nobody_left(change.state) else stored.head
+        return self.scribe.advance(opened.head, after, stored.rows)
+
+
+def closed(head: Head) -> Head:
+    """Return the head of a group that is no more; only its id stays taken."""
+    return dataclasses.replace(head, root=Ref(b""), blocked_since=0, deleted=True)
+
+
+def _digest(config: ClientQueueConfig) -> bytes:
+    return hashlib.sha256(config.encode()).digest()
+
+
+def _read_notes(opened: Opened, notes: Sequence[bytes]) -> Iterator[bytes]:
+    """Give the digests of the queues that notes are about; one that does not open is no note of ours."""
+    if opened.safe is None:
+        return
+    for note in notes:
+        with contextlib.suppress(CannotOpen):
+            yield open_sealed(opened.safe.inbox_key, QUEUE_REJECTION, opened.head.group_id, decode(Sealed.read, note))

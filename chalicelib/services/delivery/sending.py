@@ -15,8 +15,8 @@ from chalicelib.services.delivery.ports import FanoutHints, Groups
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe
 from chalicelib.services.delivery.senders import WrongSender, member
-from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
-from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.delivery.state import GroupId, Kind, LogRow
+from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.ports import Lost
 
 RESTAGES = 5
@@ -42,24 +42,26 @@ class Sending:
         if not isinstance(body, PrivateMessage) or body.content_type != ContentType.APPLICATION:
             raise InvalidRequest("mds-send-1", "the message is no encrypted application message")
         group_id = GroupId(body.group_id)
-        opened: tuple[int, GroupState] | None = None
+        opened: Opened | None = None
         for _ in range(MOST_TRIES):
             head, known = self.groups.load(group_id, asked.digest)
             if known is not None:
                 return known
-            head = live(self.removals.lapse_overdue(live(head), asked.now))
+            head = live(head)
+            if opened is None or opened.head.version != head.version:
+                opened = self.vault.unlock(head, asked.message.request.state_key)
+                opened = self.removals.settle(opened, asked.now)
+                head = opened.head
             # [mds-send-2] It is of the current epoch: of another, members who joined since could not read it.
             if body.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
-            if opened is None or opened[0] != head.version:
-                opened = head.version, self.vault.open(head)
-            index, _ = member(opened[1], asked.message)
-            _check_unblocked(opened[1], head)
+            index, _ = member(opened.state, asked.message)
+            _check_unblocked(opened.state)
             row = LogRow(
                 head.seq + 1,
                 Kind.APPLICATION,
                 head.epoch,
-                head.root,
+                opened.root,
                 asked.now,
                 request.application_message.encode(),
                 sender=index,
@@ -67,7 +69,7 @@ class Sending:
             answer = asked.done()
             try:
                 # From here, if it succeeds, the message has its place in the group's order.
-                self.groups.append(head, [row], answer)
+                self.groups.append(head, [self.vault.address(opened, row)], answer)
             except Lost:
                 continue  # Somebody else's message has this place, or the epoch has ended: look again.
             self.hints.fan_out(group_id, range(head.shards))
@@ -82,33 +84,35 @@ class Sending:
             head, known = self.groups.load(group_id, asked.digest)
             if known is not None:
                 return known
-            head = live(self.removals.lapse_overdue(live(head), asked.now))
+            opened = self.vault.unlock(live(head), asked.message.request.state_key)
+            opened = self.removals.settle(opened, asked.now)
+            head = opened.head
             for epoch in {_epoch_of(message) for message in messages}:
                 if epoch != head.epoch:
                     raise StaleEpoch(head.epoch)
-            state = self.vault.open(head)
+            state = opened.state
             index, _ = member(state, asked.message)
             for message in messages:
                 _check_own(message, index)
             if isinstance(request, SelfRemoveRequest):
                 check_self_remove(request.proposal, index)
             change = judge_proposals(state, messages, asked.now)
-            root = self.vault.store(group_id, change)
-            after = dataclasses.replace(head, version=head.version + 1, root=root, used_at=asked.now)
             rows = [
-                LogRow(0, Kind.PROPOSAL, head.epoch, root, asked.now, message.encode(), sender=index)
+                LogRow(0, Kind.PROPOSAL, head.epoch, change.root, asked.now, message.encode(), sender=index)
                 for message in messages
             ]
+            stored = self.vault.store(opened, change, rows, now=asked.now)
+            after = dataclasses.replace(stored.head, used_at=head.used(asked.now))
             answer = asked.done()
-            if self.scribe.advance(head, after, rows, answer=answer):
+            if self.scribe.advance(head, after, stored.rows, answer=answer):
                 return answer.response
         raise Unavailable("the group changes too fast to judge a proposal")
 
 
-def _check_unblocked(state: GroupState, head: Head) -> None:
-    if head.blocked_since:
-        pending = {removal.reference for removal in state.pending()}
-        raise MustCover(head.epoch, [one.message for one in state.proposals if one.reference in pending])
+def _check_unblocked(state: GroupState) -> None:
+    pending = {removal.reference for removal in state.pending()}
+    if pending:
+        raise MustCover(state.group.epoch, [one.message for one in state.proposals if one.reference in pending])
 
 
 def _framed(message: MLSMessage) -> PublicMessage:

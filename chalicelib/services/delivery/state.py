@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NewType
 
 from chalicelib.protocol.mls.chunks import Ref
-from chalicelib.protocol.timestamps import DAY
+from chalicelib.protocol.timestamps import DAY, start_of_month
 
 GroupId = NewType("GroupId", bytes)
 
@@ -37,7 +37,10 @@ class Head:
 
     `version` counts changes of state, `seq` rows of the log; sending a message moves `seq` alone. `root` names the
     object that holds the state, or is empty once the group is deleted. `blocked_since` is when a removal by this DS
-    became mandatory that no commit has covered yet, or 0. `shards` never falls. `sealed` is a group in privacy mode.
+    became mandatory that no commit has covered yet, or 0. `shards` never falls.
+
+    `sealed` is a group in privacy mode: its state opens with a key that the service does not keep. Its head says no
+    more than ordering needs: of its times the month, it has one shard, and whether it is blocked stands in the state.
     """
 
     group_id: GroupId
@@ -53,15 +56,28 @@ class Head:
     deleted: bool = False
     sealed: bool = False
 
+    def used(self, now: int) -> int:
+        """Return what the head says of a use: of a sealed group's only the month."""
+        return max(self.used_at, start_of_month(now) if self.sealed else now)
+
+    @property
+    def used_until(self) -> int:
+        """Return when the group was used last at the latest."""
+        return self.used_at + 31 * DAY if self.sealed else self.used_at
+
 
 class Kind(enum.StrEnum):
-    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log."""
+    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log.
+
+    `SEALED` is a row of a sealed group: what it is stands where its recipients do.
+    """
 
     CREATED = "created"
     COMMIT = "commit"
     WELCOME = "welcome"
     PROPOSAL = "proposal"
     APPLICATION = "application"
+    SEALED = "sealed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,8 +86,10 @@ class LogRow:
 
     Its recipients are the delivery records of `root`: all of them but the leaf `sender`, or for Welcomes those leaves
     that `joiners` names by KeyPackageRef. `body` is the MLSMessage; for Welcomes it is `MLSMessage welcomes<V>`.
-    `joined` and `left` are the users of whom a client came, or whose last one went, with a commit. In a sealed
-    group `recipients` holds what `root` would say, encrypted under a key of this DS until it is delivered.
+    `joined` and `left` are the users of whom a client came, or whose last one went, with a commit.
+
+    In a sealed group `recipients` holds all of this, the queues in place of leaves, encrypted under a key of this DS
+    (`sealed_rows`), and the row is deleted once it is delivered.
     """
 
     seq: int

@@ -13,10 +13,9 @@ import dataclasses
 
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.reachable import reachable
-from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.ports import Garbage, Groups, Rounds
-from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.removals import Removals, closed
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, GroupId, Head
 from chalicelib.services.delivery.vault import Vault
@@ -65,7 +64,7 @@ class Upkeep:
         head, _ = self.groups.load(group_id, b"")
         now = self.clock()
         if head is not None and not head.deleted:
-            if head.used_at + self.unused <= now:
+            if head.used_until + self.unused <= now:
                 self._expire(head)
             elif not head.sealed:
                 self._remove_inactive(group_id, now)
@@ -73,8 +72,8 @@ class Upkeep:
 
     def _expire(self, head: Head) -> None:
         """Close a group that nobody has used for long; if somebody is using it just now, that somebody wins."""
-        closed = dataclasses.replace(head, version=head.version + 1, root=Ref(b""), deleted=True, blocked_since=0)
-        self.scribe.advance(head, closed)
+        used_at = head.used(self.clock())
+        self.scribe.advance(head, closed(dataclasses.replace(head, version=head.version + 1, used_at=used_at)))
 
     def _remove_inactive(self, group_id: GroupId, now: int) -> None:
         def inactive(state: GroupState) -> list[tuple[int, RemovalReason]]:
@@ -87,17 +86,18 @@ class Upkeep:
         self.removals.remove(group_id, inactive)
 
     def _collect(self, group_id: GroupId, now: int) -> None:
-        old = [ref for ref, written_at in self.garbage.objects(group_id).items() if written_at + YOUNG <= now]
-        if not old:
-            return
+        listed = self.garbage.objects(group_id)
         roots, others = self.garbage.named(group_id, now)
         head, _ = self.groups.load(group_id, b"")
-        if head is None:
-            raise LookupError("a group that wrote objects has no head")
+        if head is not None and head.deleted and head.used_until + (LOG_LIFE_DAYS + 1) * DAY <= now:
+            self.garbage.purge(group_id)
+            return
+        old = [ref for ref, written_at in listed.items() if written_at + YOUNG <= now]
+        if not old:
+            return
         kept = {*roots, *others}
         for root in roots:
-            if not head.sealed:
+            # Without a head, a creation that failed has left objects, and no row names any.
+            if head is not None and not head.sealed:
                 kept |= reachable(self.vault.open(head, root))
         self.garbage.delete(group_id, [ref for ref in old if ref not in kept])
-        if head.deleted and head.used_at + (LOG_LIFE_DAYS + 1) * DAY <= now:
-            self.garbage.purge(group_id)

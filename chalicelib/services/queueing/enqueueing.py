@@ -3,7 +3,8 @@
 A *stream* is what one hub sends for one shard of one group. Its row says which of the hub's rows came last, and what
 was answered. So a gap is refused, a repeat is answered as the first time, and the hub's order is each queue's order.
 
-    stream row read → limits → messages stored → appended, 50 queues a transaction → stream row advanced
+    stream row read → limits → what the hub only refers to fetched (`fetching`) → messages stored
+        → appended, 50 queues a transaction → stream row advanced
 
 The last step is the point of no return. A crash before it leaves a row that some queues have and others do not, and
 the hub sends it again. A queue's head says which row came last, so most are not given it twice; where another
@@ -15,14 +16,15 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from chalicelib.errors import InvalidValue, NotPermitted, StreamGap, Unavailable
-from chalicelib.protocol.delivery.parts import Domain
-from chalicelib.protocol.delivery.queueing import ClientQueueConfig, EnqueueRequest, EnqueueResponse
+from chalicelib.errors import InvalidValue, NotPermitted, StreamGap, Unavailable, WrongBody
+from chalicelib.protocol.delivery.parts import BodyReference, Domain
+from chalicelib.protocol.delivery.queueing import BodyOption, ClientQueueConfig, EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import uint32
 from chalicelib.services.ports import Clock, Lost
 from chalicelib.services.queueing.configs import Configs
+from chalicelib.services.queueing.fetching import Fetching
 from chalicelib.services.queueing.limits import HubLimits, tokens_left
 from chalicelib.services.queueing.owners import token_digest
 from chalicelib.services.queueing.ports import Bodies, Digests, QueueEntries, QueueHeads, Streams, Wait
@@ -49,7 +51,7 @@ FIRST_WAIT, LONGEST_WAIT = 10, 200
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Message:
     sha256: bytes
-    content: bytes = dataclasses.field(repr=False)
+    size: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,12 +72,21 @@ class _Row:
     now: int
     results: list[Result]
     posts: dict[QueueId, list[_Post]] = dataclasses.field(default_factory=dict)
+    contents: dict[bytes, bytes] = dataclasses.field(default_factory=dict, repr=False)
     busy: bool = False
 
     @property
     def accepted_at(self) -> int:
         """When time begins to run for the row, which a hub whose clock is ahead cannot put off."""
         return min(self.request.accepted_at_ms, self.now)
+
+    def message(self, body: BodyOption) -> _Message:
+        """Name a message; the content of one that stands in the request is remembered."""
+        if isinstance(body, BodyReference):
+            return _Message(body.sha256, body.length)
+        sha256 = hashlib.sha256(body).digest()
+        self.contents[sha256] = body
+        return _Message(sha256, len(body))
 
     def settle(self, posts: Sequence[_Post], result: Result) -> None:
         for post in posts:
@@ -90,6 +101,7 @@ class Enqueueing:
     entries: QueueEntries
     streams: Streams
     bodies: Bodies
+    fetching: Fetching
     configs: Configs
     limits: HubLimits
     digests: Digests
@@ -141,7 +153,7 @@ class Enqueueing:
         row = _Row(request, key, now, [Result.INVALID_CLIENT_QUEUE_INFORMATION] * count)
         place = 0
         for delivery in request.deliveries:
-            message = _Message(hashlib.sha256(delivery.message).digest(), delivery.message)
+            message = row.message(delivery.message)
             for recipient in delivery.recipients:
                 self._address(row, place, message, recipient)
                 place += 1
@@ -150,7 +162,7 @@ class Enqueueing:
         return row
 
     def _address(self, row: _Row, place: int, message: _Message, recipient: ClientQueueConfig) -> None:
-        if len(message.content) > MOST_BYTES:
+        if message.size > MOST_BYTES:
             row.results[place] = Result.MESSAGE_TOO_LARGE
             return
         opened = self.configs.open(recipient)
@@ -160,9 +172,15 @@ class Enqueueing:
         row.posts.setdefault(QueueId(opened.queue_id), []).append(_Post(place, token, message))
 
     def _store_messages(self, row: _Row) -> None:
-        wanted = {post.message.sha256: post.message for posts in row.posts.values() for post in posts}
-        for message in wanted.values():
-            self.bodies.put(message.sha256, message.content, row.accepted_at + BODY_LIFE)
+        """Store what somebody here is to get, and fetch it first where the hub only refers to it."""
+        wanted: dict[bytes, int] = {}
+        for message in (post.message for posts in row.posts.values() for post in posts):
+            if wanted.setdefault(message.sha256, message.size) != message.size:
+                raise WrongBody("a message has two lengths")
+        missing = {sha256: size for sha256, size in wanted.items() if sha256 not in row.contents}
+        row.contents |= self.fetching.fetch(row.request.hub, missing)
+        for sha256 in wanted:
+            self.bodies.put(sha256, row.contents[sha256], row.accepted_at + BODY_LIFE)
 
     def _deliver(self, row: _Row, queue_ids: Sequence[QueueId], rounds: int) -> None:
         """Append to some queues, as their heads are now."""
@@ -202,7 +220,7 @@ class Enqueueing:
             row.settle(right, Result.OK)  # It has the row, from a try that did not come to its end.
             return None
         messages = _messages(right)
-        size = sum(len(message.content) for message in messages)
+        size = sum(message.size for message in messages)
         if not head.has_room(len(messages), size):
             head = self._make_room(head, row.now)
             if not head.has_room(len(messages), size):
@@ -249,8 +267,7 @@ def _rows_a_queue(row: _Row) -> int:
 def _entries(head: Head, row: _Row, messages: Sequence[_Message]) -> tuple[Entry, ...]:
     entries, total = [], head.total
     for number, message in enumerate(messages, head.seq + 1):
-        size = len(message.content)
-        total += size
+        total += message.size
         entries.append(
             Entry(
                 number,
@@ -259,7 +276,7 @@ def _entries(head: Head, row: _Row, messages: Sequence[_Message]) -> tuple[Entry
                 row.request.seq,
                 row.request.accepted_at_ms,
                 message.sha256,
-                size,
+                message.size,
                 total,
                 row.accepted_at + RETENTION,
             )

@@ -2,13 +2,14 @@
 
 import dataclasses
 
-from chalicelib.protocol.timestamps import DAY
+from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.ports import Clock
 from chalicelib.services.queueing.owners import discard_all
 from chalicelib.services.queueing.ports import QueueEntries, QueueHeads
 
 UNUSED = 90 * DAY
 A_STEP = 50
+TIME = 4 * MINUTE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,6 +19,13 @@ class Upkeep:
     heads: QueueHeads
     entries: QueueEntries
     clock: Clock
+
+    def run(self) -> int:
+        """Delete unused queues until none is left or the time is up, and return how many; the next run goes on."""
+        until, deleted = self.clock() + TIME, 0
+        while self.clock() < until and (buried := self.step()):
+            deleted += buried
+        return deleted
 
     def step(self) -> int:
         """Delete some queues that are unused and return how many; call again while it is not 0."""

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from chalicelib.protocol.delivery import directory, group_messages, group_updates, info_requests, messages, responses
-from chalicelib.protocol.delivery.parts import Domain, Freshness, Reference
+from chalicelib.protocol.delivery.parts import BodyReference, Domain, Freshness, Reference
 from chalicelib.protocol.delivery.queue_requests import (
     Acknowledge,
     CreateQueue,
@@ -174,7 +174,8 @@ qs_body = st.one_of(
     st.builds(DeleteQueue, freshness),
     st.builds(UpdateQueue, *queue_keys),
 )
-delivery = st.builds(Delivery, octets, few(client_queue_config))
+body_option = octets | st.builds(BodyReference, digest, uint64s)
+delivery = st.builds(Delivery, body_option, few(client_queue_config))
 stream = st.tuples(uint64s, uint64s).filter(lambda pair: pair[0] != pair[1]).map(sorted)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.messages import BODIES, ROUTES, DSMessage, DSRequest, DSRequestType, DSSenderID
 from chalicelib.protocol.delivery.parts import (
+    BodyReference,
     Freshness,
     Reference,
     encode_signature,
@@ -19,7 +20,7 @@ from chalicelib.protocol.delivery.parts import (
     read_url,
 )
 from chalicelib.protocol.delivery.queue_requests import QS_ROUTES, QSMessage, QSRequest
-from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
+from chalicelib.protocol.delivery.queueing import Delivery, EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.responses import ANSWERS, DSError, DSResponse
 from chalicelib.protocol.delivery.sealed import Sealed
 from chalicelib.protocol.tls import decode, opaque, uint16, uint32, uint64
@@ -151,6 +152,7 @@ FRESH = uint64(1) + b"n" * 16
         (DSError.read, "0001" + "01ff" + "00" * 13),
         (EnqueueResponse.read, "0105"),
         (read_option, "0200"),
+        (Delivery.read, "020000"),
     ],
 )
 def test_what_is_not_defined_is_refused(read: Any, encoded: str) -> None:
@@ -236,6 +238,8 @@ def test_a_stream_goes_forward(before: int, seq: int) -> None:
 def test_a_reference_is_told_from_what_stands_inline() -> None:
     assert decode(read_option, b"\x00\x01t") == b"t"
     assert decode(read_option, b"\x01\x01u" + b"d" * 32 + uint64(7)) == Reference("u", b"d" * 32, 7)
+    assert decode(Delivery.read, b"\x00\x01m\x00") == Delivery(b"m", ())
+    assert decode(Delivery.read, b"\x01" + b"d" * 32 + uint64(7) + b"\x00") == Delivery(BodyReference(b"d" * 32, 7), ())
 
 
 def test_an_error_is_two_bytes_of_code_and_the_facts() -> None:

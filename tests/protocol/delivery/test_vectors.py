@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.delivery.group_messages import SendMessage
 from chalicelib.protocol.delivery.messages import DSMessage, DSRequest, DSSenderID, sign_message
-from chalicelib.protocol.delivery.parts import Domain, Freshness
+from chalicelib.protocol.delivery.parts import BodyReference, Domain, Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig, Delivery, EnqueueRequest, QueueConfig
 from chalicelib.protocol.delivery.responses import DSError, DSErrorCode, DSResponse
 from chalicelib.protocol.delivery.sealed import STATE_KEY, Sealed, open_sealed, seal_to
@@ -55,7 +55,8 @@ def response(request_sha256: bytes) -> DSResponse:
 
 def enqueue(config: Sealed) -> EnqueueRequest:
     recipients = (ClientQueueConfig(GUEST, config),)
-    return EnqueueRequest(HUB, GROUP_ID, 0, 41, 42, 1_763_683_201_234, (Delivery(b"a message", recipients),))
+    deliveries = Delivery(b"a message", recipients), Delivery(BodyReference(bytes(range(96, 128)), 5_000_000), ())
+    return EnqueueRequest(HUB, GROUP_ID, 0, 41, 42, 1_763_683_201_234, deliveries)
 
 
 def test_a_ds_message_is_what_was_written_down() -> None:
@@ -114,7 +115,7 @@ def write(day: str) -> None:
             "response": response(sent.request_sha256).encode(),
         },
         "enqueue_request": {
-            "about": "one message for one queue",
+            "about": "one message for one queue, and a reference to a larger one for none",
             "hpke_private": HPKE_PRIVATE,
             "queue_config": CONFIG.encode(),
             "request": enqueue(config).encode(),

@@ -1,6 +1,7 @@
 """A delivery service over fakes, and people who are members of its groups."""
 
 import dataclasses
+import hashlib
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
 from chalicelib.client.mls_member import Member, Pending
 from chalicelib.protocol.crypto import CipherSuite
-from chalicelib.protocol.delivery.group_messages import SendMessage, SubmitProposals
+from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
+from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.group_updates import (
     AddClients,
     AddedClient,
@@ -17,13 +19,12 @@ from chalicelib.protocol.delivery.group_updates import (
     CreateGroupRequest,
     DeleteGroupRequest,
     JoinByExternalCommit,
-    MLSGroupUpdate,
     RemoveClients,
     RemoveUsers,
     ResyncClient,
     UpdateClient,
 )
-from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, WelcomeInfo
+from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
@@ -31,10 +32,11 @@ from chalicelib.protocol.delivery.responses import DSResponse, Ok
 from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
 from chalicelib.protocol.mls.commit import ProposalOrRef
 from chalicelib.protocol.mls.extensions import external_senders_extension
-from chalicelib.protocol.mls.framing import MLSMessage, decode_message
-from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
+from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, decode_message
+from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.policy import Policy
-from chalicelib.protocol.mls.proposals import Add, Proposal, Remove
+from chalicelib.protocol.mls.proposal_list import QueuedProposal
+from chalicelib.protocol.mls.proposals import Add, Proposal, Remove, SelfRemove
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.accounts import Accounts
@@ -42,6 +44,7 @@ from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.limits import Limits
@@ -52,10 +55,11 @@ from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
-from chalicelib.services.delivery.state import GroupId, Head
+from chalicelib.services.delivery.state import GroupId, Head, User
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from tests.fakes.delivery import DeliveryWorld
+from tests.services.delivery.messages import Renewing, kind_of, refused, update_of
 
 SUITE = 1
 Adding = AddUsers | AddClients | CommitRequest
@@ -78,7 +82,7 @@ class House:
         world = self.world
         self.vault = Vault(world.objects, world.keys, world.entropy, world.domain)
         scribe = Scribe(world.groups, world.hints)
-        self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock)
+        self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock, world.inboxes)
         senders = Senders(world.directory, world.users)
         limits = Limits(world.buckets, world.keys)
         self.key_packages = KeyPackageDirectory(
@@ -121,6 +125,7 @@ class House:
             world.hints,
             Recipients(world.groups, self.vault),
             world.queueing_services,
+            Enclosures(world.peer_bodies, world.domain),
             MembershipLog(world.memberships, self._notice),
             self.removals,
             world.alarms,
@@ -139,6 +144,22 @@ class House:
         assert response.request_sha256 == message.request_sha256
         return response.body
 
+    def refuses(self, message: DSMessage, check: str) -> None:
+        """Expect that a message is refused for this check, and that nothing of the group changes by it."""
+        before = self.world.tables.heads.copy()
+        with refused(check):
+            self.serve(message)
+        assert self.world.tables.heads == before
+
+    def state(self, group_id: GroupId = GROUP) -> GroupState:
+        """Return what is known of a group."""
+        return self.vault.open(self.head(group_id))
+
+    def want_removed(self, *people: "Person", reason: RemovalReason = RemovalReason.CLIENT_REMOVED) -> bool:
+        """Let this service propose to remove some members, as it does on its own account."""
+        targets = [(person.member.leaf_index, reason) for person in people]
+        return self.removals.remove(GROUP, lambda _: targets)
+
     def head(self, group_id: GroupId = GROUP) -> Head:
         """Return a group's head."""
         head, _ = self.world.groups.load(group_id, b"")
@@ -150,20 +171,37 @@ class House:
         self.world.clock.advance(60 * SECOND)
         self.fanout.sweep()
 
+    def queue(self, person: "Person", group_id: GroupId = GROUP) -> list[MLSMessage]:
+        """Return what a queue was given, in order; no row of the log comes twice."""
+        delivered = self.world.queueing_services.delivered.get(person.queue.ds_domain, [])
+        mine = [one for one in delivered if one.config == person.queue and one.group_id == group_id]
+        seqs = [one.seq for one in mine]
+        assert sorted(set(seqs)) == seqs
+        return [decode_message(one.message) for one in mine]
+
+    def kinds(self, person: "Person") -> list[str]:
+        """Return what kinds of messages a queue was given."""
+        return [kind_of(message) for message in self.queue(person)]
+
 
 class Person:
     """A client: its identity, its queue, and its membership in one group."""
 
-    def __init__(self, house: House, name: str, domain: str | None = None, user: str | None = None) -> None:
+    def __init__(
+        self, house: House, name: str, domain: str | None = None, user: str | None = None, *, keyed: bool = False
+    ) -> None:
         self.house = house
         self.random = random.Random(name).randbytes
-        identity = f"mimi://example.com/d/{user or name}/{name}".encode()
-        self.identity = Identity.basic(SUITE, identity, self.random)
+        self.user = user or name
+        # Who is `keyed` names its user only, and is told apart from the user's other clients by its key.
+        identity = self.user.encode() if keyed else f"mimi://example.com/d/{self.user}/{name}".encode()
+        self.identity = Identity.basic(SUITE, identity, self.random, proposals=(SelfRemove.proposal_type,))
         self.domain = domain or house.world.domain
         self.name = name
         self.queue = ClientQueueConfig(Domain(self.domain), Sealed(1, name.encode().ljust(OVERHEAD + 8, b".")))
         self.offered: PrivateKeyPackage | None = None
         self.group: Member | None = None
+        self.read = 0
 
     @property
     def member(self) -> Member:
@@ -186,6 +224,25 @@ class Person:
 
     def fresh(self) -> Freshness:
         return Freshness(self.house.world.clock(), self.random(NONCE_SIZE), Domain(self.house.world.domain))
+
+    def renewed(self, **changes: Any) -> Identity:
+        """Return who this client may become: with another signature key, or as `changes` say."""
+        return dataclasses.replace(self.identity, **(changes or {"signature_private": self.random(32)}))
+
+    def renewing(self, after: Identity, *proposals: Proposal) -> Pending:
+        """Return a commit by which this client becomes somebody else; it is still signed by who it was."""
+        before = self.member
+        self.group = dataclasses.replace(before, identity=Renewing(**vars(self.identity), after=after))
+        pending = self.commit(*proposals)
+        self.group = before
+        return dataclasses.replace(pending, accepted=dataclasses.replace(pending.accepted, identity=after))
+
+    def registered(self) -> DSSenderID:
+        """Let the user be registered with this client's key, and return how it then signs."""
+        key = self.identity.signature_key
+        name = f"mimi://example.com/u/{self.user}".encode()
+        self.house.world.users.register(User(name, "provider", SUITE, key))
+        return DSSenderID.user(hashlib.sha256(key).digest())
 
     def key_package(self) -> PrivateKeyPackage:
         self.offered = self.identity.key_package(self.random, self.now)
@@ -253,6 +310,20 @@ class Person:
         self.group = after
         return None
 
+    def catch_up(self) -> list[bytes]:
+        """Read the queue from where it was read last, follow every handshake, and return what was said."""
+        said = []
+        for message in self.house.queue(self)[self.read :]:
+            self.read += 1
+            if isinstance(message.body, Welcome) or (
+                isinstance(message.body, PublicMessage) and message.body.content.epoch < self.member.epoch
+            ):
+                continue  # It joined by it, or made it.
+            data = self.receive(message)
+            if data is not None:
+                said.append(data)
+        return said
+
     def saying(self, data: bytes) -> DSMessage:
         message = self.member.protect_application(data, self.random)
         return self.as_member(SendMessage(message, self.fresh()))
@@ -260,9 +331,26 @@ class Person:
     def say(self, data: bytes) -> None:
         assert self.house.serve(self.saying(data)) == Ok()
 
-    def proposing(self, *proposals: Proposal) -> DSMessage:
-        messages = tuple(self.member.propose(proposal) for proposal in proposals)
+    def proposing(self, *proposals: Proposal | MLSMessage) -> DSMessage:
+        messages = tuple(one if isinstance(one, MLSMessage) else self.member.propose(one) for one in proposals)
         return self.as_member(SubmitProposals(messages, self.fresh()))
+
+    def leaving(self) -> DSMessage:
+        return self.as_member(SelfRemoveRequest(self.member.propose(SelfRemove()), self.fresh()))
+
+    def moving(self, name: str) -> DSMessage:
+        """Return the request to have messages sent to another queue; the caller keeps track of which one it is."""
+        config = dataclasses.replace(self.queue, sealed_config=Sealed(1, name.encode().ljust(OVERHEAD + 8, b".")))
+        return self.as_member(UpdateQueueInfo(GROUP, self.identity.signature_key, config, self.fresh()))
+
+    def committing(self, *proposals: Proposal | bytes, path: bool = True) -> tuple[DSMessage, Pending]:
+        """Return the request to commit anything that adds nobody."""
+        pending = self.commit(*proposals, path=path)
+        return self.as_member(CommitRequest(update_of(pending))), pending
+
+    def covering(self) -> tuple[DSMessage, Pending]:
+        """Return the request to commit all proposals that were heard of."""
+        return self.committing(*self.member.group.proposals)
 
     def updating(self) -> tuple[DSMessage, Pending]:
         pending = self.commit()
@@ -278,11 +366,14 @@ class Person:
         request = ExternalCommitInfo(GROUP, self.identity.signature_key, self.offered.public, self.fresh())
         return self.sign(DSSenderID.key_package(reference), request)
 
-    def returning(self, info: GroupInfo, tree: bytes, old_leaf: int | None) -> tuple[DSMessage, Pending]:
+    def returning(
+        self, info: GroupInfo, tree: bytes, old_leaf: int | None, leaving: Sequence[QueuedProposal] = ()
+    ) -> tuple[DSMessage, Pending]:
         """Return the request to come in by an external commit: anew, or in the place of an old leaf."""
-        proposals = () if old_leaf is None else (ProposalOrRef(Remove(old_leaf)),)
+        proposals = [] if old_leaf is None else [ProposalOrRef(Remove(old_leaf))]
+        proposals += [ProposalOrRef(reference=one.reference) for one in leaving]
         pending = Member.join_by_external_commit(
-            self.identity, info, tree, self.random, self.now, proposals=proposals, policy=Policy()
+            self.identity, info, tree, self.random, self.now, proposals=proposals, queued=leaving, policy=Policy()
         )
         offered = self.key_package().public
         sender = DSSenderID.key_package(offered.reference(self.member_suite))
@@ -293,6 +384,16 @@ class Person:
         return self.sign(sender, ResyncClient(GROUP, key, update_of(pending), offered, None, self.fresh())), pending
 
 
-def update_of(pending: Pending) -> MLSGroupUpdate:
-    info = pending.group_info
-    return MLSGroupUpdate(pending.commit, PartialGroupInfo(info.extensions, info.signature))
+def settled(*people: Person) -> None:
+    """Let the first create a group and add the others, so that all are in epoch 1."""
+    first, *others = people
+    first.create()
+    if others:
+        first.add(*others)
+
+
+def done(served: tuple[DSMessage, Pending], by: Person, *others: Person) -> None:
+    """Let a commit be accepted, and everybody follow."""
+    message, pending = served
+    assert by.house.serve(message) == Ok()
+    by.accepted(pending, others=others)

@@ -19,6 +19,7 @@ from chalicelib.protocol.delivery.queue_requests import (
     sign_queue_message,
 )
 from chalicelib.protocol.delivery.queueing import (
+    BodyOption,
     ClientQueueConfig,
     Delivery,
     EnqueueRequest,
@@ -30,12 +31,15 @@ from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Res
 from chalicelib.services.ports import Alarms, Buckets, Clock
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.enqueueing import Enqueueing
+from chalicelib.services.queueing.fetching import Fetching
 from chalicelib.services.queueing.limits import CreationLimits, HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.ports import (
     Bodies,
     ConfigKeys,
     Digests,
+    HubBodies,
+    Pieces,
     QueueEntries,
     QueueHeads,
     Streams,
@@ -50,6 +54,8 @@ US = Domain("us.ds.example")
 EU = Domain("eu.ds.example")
 GROUP = b"group 1"
 SUITE = 1
+
+Addressed = tuple[BodyOption, Sequence[ClientQueueConfig]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +76,8 @@ class Qs:
         entries: QueueEntries,
         streams: Streams,
         bodies: Bodies,
+        hub_bodies: HubBodies,
+        pieces: Pieces,
         config_keys: ConfigKeys,
         digests: Digests,
         buckets: Buckets,
@@ -80,11 +88,11 @@ class Qs:
     ) -> "Qs":
         authentication = Authentication(heads, clock, domain)
         configs = Configs(config_keys, domain)
-        limits = HubLimits(buckets, alarms)
+        fetching, limits = Fetching(hub_bodies, pieces, clock), HubLimits(buckets, alarms)
         return cls(
             Owners(heads, entries, authentication, CreationLimits(buckets, digests), digests, clock),
             Reading(heads, entries, bodies, authentication, clock, wait),
-            Enqueueing(heads, entries, streams, bodies, configs, limits, digests, clock, wait, domain),
+            Enqueueing(heads, entries, streams, bodies, fetching, configs, limits, digests, clock, wait, domain),
             Upkeep(heads, entries, clock),
             configs,
             clock,
@@ -97,6 +105,8 @@ class Qs:
             world.entries,
             world.streams,
             world.bodies,
+            world.hub_bodies,
+            world.pieces,
             world.config_keys,
             world.digests,
             world.buckets,
@@ -192,7 +202,7 @@ class Hub:
     shard: int = 0
     last: int = 0
 
-    def row(self, *deliveries: tuple[bytes, Sequence[ClientQueueConfig]], seq: int | None = None) -> EnqueueRequest:
+    def row(self, *deliveries: Addressed, seq: int | None = None) -> EnqueueRequest:
         """Return the next row."""
         written = tuple(Delivery(message, tuple(recipients)) for message, recipients in deliveries)
         return EnqueueRequest(

@@ -1,0 +1,65 @@
+"""The ports `HubBodies` and `Pieces`: hubs are asked over mutual TLS, and what they hand over waits in the bucket.
+
+A piece is an object under `peers/in/`, named by a keyed digest of whose it is and of what, and by where it begins. The
+bucket forgets it after two days.
+"""
+
+import re
+from collections.abc import Sequence
+
+from chalicelib.protocol.delivery.media import BODY_LENGTH
+from chalicelib.services.delivery.enclosures import PATH, PIECE
+from chalicelib.services.delivery.ports import DsPeers, PeerCalls
+from chalicelib.services.ports import Unreachable
+from chalicelib.services.queueing.ports import Digests
+from chalicelib.storage.objects import Objects
+
+_LENGTH = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+
+
+class PeerHubBodies:
+    """Hubs, which are the peers that the operator admitted."""
+
+    def __init__(self, peers: DsPeers, calls: PeerCalls) -> None:
+        self.peers = peers
+        self.calls = calls
+
+    def fetch(self, hub: str, sha256: bytes, offset: int, within: int) -> tuple[bytes, int]:
+        """Return bytes of a message from an offset, and the whole length."""
+        peer = self.peers.of_domain(hub)
+        if peer is None:
+            raise Unreachable(f"no delivery service of the domain {hub} is admitted")
+        path = f"{PATH}/{sha256.hex()}?offset={offset}"
+        status, headers, body = self.calls.get(peer, path, PIECE, within / 1000)
+        if status == 404:
+            raise LookupError("the hub has no such message for us")
+        length = headers.get(BODY_LENGTH.lower(), "")
+        if status != 200 or not _LENGTH.fullmatch(length):
+            raise Unreachable(f"the hub {hub} answered with status {status}, or without a length")
+        return body, int(length)
+
+
+class AwsPieces:
+    """The pieces that one stage has fetched."""
+
+    def __init__(self, objects: Objects, digests: Digests) -> None:
+        self.objects = objects
+        self.digests = digests
+
+    def keep(self, hub: str, sha256: bytes, offset: int, piece: bytes) -> None:
+        """Store a piece for a day at least."""
+        self.objects.put(self._name(hub, sha256, offset), piece)
+
+    def load(self, hub: str, sha256: bytes, offset: int) -> bytes | None:
+        """Return the piece that begins there, or None."""
+        try:
+            return self.objects.get(self._name(hub, sha256, offset), at_most=PIECE)
+        except LookupError:
+            return None
+
+    def forget(self, hub: str, sha256: bytes, offsets: Sequence[int]) -> None:
+        """Remove pieces."""
+        self.objects.delete(self._name(hub, sha256, offset) for offset in offsets)
+
+    def _name(self, hub: str, sha256: bytes, offset: int) -> str:
+        return f"peers/in/{self.digests.digest('hub body', hub, sha256).hex()}/{offset}"

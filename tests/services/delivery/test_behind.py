@@ -1,0 +1,281 @@
+"""Domains that cannot be reached, or that have lost count: they hold up nobody, and get everything in order."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
+from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
+from chalicelib.services.delivery import fanout
+from chalicelib.services.delivery.ports import StreamGap
+from chalicelib.services.delivery.state import LOG_LIFE_DAYS, MEMBERSHIPS, GroupId
+from tests.services.delivery.house import GROUP, House, Person, done
+
+SECOND, MINUTE, DAY = 1_000, 60_000, 86_400_000
+US = "us.ds.example"
+
+
+def behind(house: House) -> dict[str, Any]:
+    (shard, _) = [shard for shard in house.world.shards.of(GROUP) if shard.shard in {0, MEMBERSHIPS}]
+    return dict(shard.behind)
+
+
+def said(count: int, start: int = 0) -> list[bytes]:
+    return [b"%d" % number for number in range(start, start + count)]
+
+
+def test_a_domain_that_is_down_for_a_day_holds_up_no_other(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    services = house.world.queueing_services
+    services.down.add(US)
+    for number in range(3):
+        alice.say(b"%d" % number)
+        house.deliver()
+    done(alice.updating(), alice, bob)
+    house.deliver()
+    assert house.kinds(bob) == ["welcome"] + ["application"] * 3 + ["commit"]
+    assert house.queue(carol) == []
+    house.world.clock.advance(DAY)
+    alice.say(b"3")
+    house.deliver()
+    assert house.kinds(bob)[-1] == "application"
+    services.down.clear()
+    house.world.clock.advance(10 * MINUTE)
+    house.deliver()
+    assert house.kinds(carol) == house.kinds(bob)
+    assert carol.catch_up() == [*said(3), b"3"]
+    assert carol.member.secrets == alice.member.secrets
+    assert behind(house) == {}
+    assert not house.world.tables.wakes
+
+
+def test_it_is_tried_again_less_and_less_often(house: House, alice: Person, group: GroupId) -> None:
+    house.world.queueing_services.down.add(US)
+    alice.say(b"hello")
+    tried = []
+    for _ in range(DAY // MINUTE):
+        before = len(house.world.calls("queueing_services"))
+        house.deliver()
+        tried.append(len(house.world.calls("queueing_services")) - before)
+    assert 100 < sum(tried) < 200, "every ten minutes at last"
+    assert ("DomainBehind", US) in house.world.alarms.raised
+
+
+def test_what_came_too_long_ago_is_given_up(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    """The log goes back so far and no further; who missed more comes back by a resync."""
+    house.world.queueing_services.down.add(US)
+    alice.say(b"lost")
+    house.deliver()
+    house.world.clock.advance(LOG_LIFE_DAYS * DAY)
+    house.world.queueing_services.down.clear()
+    house.deliver()
+    assert behind(house) == {}
+    alice.say(b"and on")
+    house.deliver()
+    assert house.kinds(carol) == ["application"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        lambda services: services.refusing.update({US: 429}),
+        lambda services: services.refusing.update({US: 503}),
+        lambda services: services.known.discard(US),
+    ],
+    ids=["429", "503", "unknown"],
+)
+def test_whatever_its_trouble_is(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId, trouble: Callable[[Any], None]
+) -> None:
+    trouble(house.world.queueing_services)
+    alice.say(b"hello")
+    house.deliver()
+    assert bob.catch_up() == [b"hello"]
+    house.world.queueing_services.refusing.clear()
+    house.world.queueing_services.known.add(US)
+    house.world.clock.advance(MINUTE)
+    house.deliver()
+    assert carol.catch_up() == [b"hello"]
+
+
+def test_a_row_that_was_limited_was_not_taken_and_comes_again(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    services, enqueue = house.world.queueing_services, house.world.queueing_services.enqueue
+    limited: list[int] = []
+
+    def limiting(domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        if domain == US and len(limited) < 3:
+            limited.append(request.seq)
+            return EnqueueResponse((Result.SENDER_LIMITED,) * len(request.deliveries))
+        return enqueue(domain, request)
+
+    services.enqueue = limiting  # type: ignore[method-assign]
+    for data in said(5):
+        alice.say(data)
+    house.deliver()
+    assert bob.catch_up() == said(5)
+    for _ in range(3):
+        house.deliver()
+    assert carol.catch_up() == said(5)
+    assert limited == [3, 3, 3], "the Welcome, which comes first"
+
+
+def test_a_service_that_answers_for_others_has_not_taken_the_row(
+    house: House, alice: Person, carol: Person, group: GroupId
+) -> None:
+    services, enqueue = house.world.queueing_services, house.world.queueing_services.enqueue
+    services.enqueue = lambda *_: EnqueueResponse(())  # type: ignore[method-assign]
+    alice.say(b"hello")
+    house.deliver()
+    assert set(behind(house)) == {house.world.domain, US}
+    services.enqueue = enqueue  # type: ignore[method-assign]
+    house.deliver()
+    assert carol.catch_up() == [b"hello"]
+
+
+# Gaps.
+
+
+def test_a_service_that_lost_rows_gets_them_again(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    """It was restored from a backup, say: it has less than it has confirmed."""
+    for data in said(3):
+        alice.say(data)
+    house.deliver()
+    services = house.world.queueing_services
+    key = next(key for key in services.streams if key[0] == US)
+    services.streams[key] = (4, EnqueueResponse((Result.OK,)))
+    services.delivered[US] = [one for one in services.delivered[US] if one.seq <= 4]
+    alice.say(b"3")
+    house.deliver()
+    assert bob.catch_up() == said(4)
+    assert carol.catch_up() == said(4)
+    assert ("StreamGap", US) in house.world.alarms.raised
+    assert behind(house) == {}
+
+
+def test_a_service_that_lost_everything_gets_what_the_log_has(
+    house: House, alice: Person, carol: Person, group: GroupId
+) -> None:
+    for data in said(3):
+        alice.say(data)
+    house.deliver()
+    house.world.queueing_services.streams.clear()
+    house.world.queueing_services.delivered.clear()
+    alice.say(b"3")
+    house.deliver()
+    assert carol.catch_up() == said(4)
+
+
+def test_a_service_that_has_more_than_we_remember_goes_on_from_there(
+    house: House, alice: Person, carol: Person, group: GroupId
+) -> None:
+    """Our count was lost with a shard's row; what was sent is not sent again."""
+    for data in said(3):
+        alice.say(data)
+    house.deliver()
+    shard = house.world.tables.shards[GROUP, 0]
+    shard.sent[US] = 3  # type: ignore[index]
+    alice.say(b"3")
+    house.deliver()
+    assert carol.catch_up() == said(4)
+    assert behind(house) == {}
+
+
+def test_a_service_that_claims_what_was_never_sent_is_left_behind(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    services, enqueue = house.world.queueing_services, house.world.queueing_services.enqueue
+
+    def lying(domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        if domain == US:
+            raise StreamGap(1 << 40)
+        return enqueue(domain, request)
+
+    services.enqueue = lying  # type: ignore[method-assign]
+    alice.say(b"hello")
+    for _ in range(3):
+        house.deliver()
+    assert bob.catch_up() == [b"hello"]
+    services.enqueue = enqueue  # type: ignore[method-assign]
+    house.world.clock.advance(10 * MINUTE)
+    house.deliver()
+    assert carol.catch_up() == [b"hello"]
+
+
+def test_a_service_that_contradicts_itself_does_not_keep_a_worker(
+    house: House, alice: Person, bob: Person, group: GroupId
+) -> None:
+    services, enqueue = house.world.queueing_services, house.world.queueing_services.enqueue
+
+    def forgetful(domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        if domain == US:
+            raise StreamGap(0)
+        return enqueue(domain, request)
+
+    services.enqueue = forgetful  # type: ignore[method-assign]
+    alice.say(b"hello")
+    house.deliver()
+    assert bob.catch_up() == [b"hello"]
+    assert len(house.world.calls("queueing_services")) < 20
+
+
+# Slow ones.
+
+
+def slowly(house: House, milliseconds: int) -> None:
+    """Let each request take its time."""
+    services, enqueue = house.world.queueing_services, house.world.queueing_services.enqueue
+
+    def slow(domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        house.world.clock.advance(milliseconds)
+        return enqueue(domain, request)
+
+    services.enqueue = slow  # type: ignore[method-assign]
+
+
+def test_a_worker_gives_its_shard_back_in_time_and_says_that_there_is_more(
+    house: House, alice: Person, bob: Person, group: GroupId
+) -> None:
+    slowly(house, 10 * SECOND)
+    for data in said(10):
+        alice.say(data)
+    house.world.hints.take()
+    began = house.world.clock()
+    house.fanout.deliver(GROUP, 0)
+    assert house.world.clock() < began + fanout.LEASE
+    assert house.world.hints.take() == [(GROUP, 0)]
+    assert house.world.shards.of(GROUP)[0].leased_until == 0
+    for _ in range(5):
+        house.fanout.deliver(GROUP, 0)
+    assert bob.catch_up() == said(10)
+
+
+def test_a_long_way_back_is_gone_in_steps_while_the_others_go_on(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    """No worker has the time for all of it; each saves how far it came."""
+    house.world.queueing_services.down.add(US)
+    for data in said(60):
+        alice.say(data)
+    house.deliver()
+    house.world.queueing_services.down.clear()
+    slowly(house, 5 * SECOND)
+    house.world.clock.advance(10 * MINUTE)
+    seen = [0]
+    for number in range(60, 66):
+        house.fanout.deliver(GROUP, 0)
+        seen.append(len(house.queue(carol)))
+        alice.say(b"%d" % number)
+        house.fanout.deliver(GROUP, 0)
+        assert len(house.queue(bob)) == number + 2, "what is new comes first"
+    assert seen == sorted(set(seen)), "each step is further than the one before"
+    while behind(house):
+        house.fanout.deliver(GROUP, 0)
+    assert bob.catch_up() == carol.catch_up() == said(66)

@@ -1,0 +1,207 @@
+"""The round over all groups: who is inactive, what is unused, and which objects nothing refers to."""
+
+import pytest
+
+from chalicelib.protocol.delivery.group_state import RemovalReason
+from chalicelib.protocol.delivery.refusals import GroupExists, UnknownGroup
+from chalicelib.protocol.delivery.responses import Ok
+from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.state import GroupId
+from chalicelib.services.delivery.upkeep import Upkeep
+from tests.services.delivery.house import GROUP, House, Person
+
+INACTIVE, UNUSED = 90 * DAY, 365 * DAY
+
+
+def upkeep(house: House) -> Upkeep:
+    world = house.world
+    return Upkeep(
+        world.groups,
+        house.vault,
+        world.garbage,
+        world.rounds,
+        house.removals,
+        Scribe(world.groups, world.hints),
+        world.alarms,
+        world.clock,
+        INACTIVE,
+        UNUSED,
+    )
+
+
+def later(house: House, milliseconds: int) -> None:
+    """Let time go by, and everything be delivered meanwhile."""
+    house.deliver()
+    house.world.clock.advance(milliseconds)
+    house.deliver()
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def alice(house: House) -> Person:
+    person = Person(house, "alice")
+    person.create()
+    return person
+
+
+def objects(house: House, group_id: GroupId = GROUP) -> int:
+    return len(house.world.garbage.objects(group_id))
+
+
+def test_a_client_that_has_not_committed_for_long_is_proposed_for_removal(house: House, alice: Person) -> None:
+    bob = Person(house, "bob")
+    alice.add(bob)
+    later(house, INACTIVE - DAY)
+    message, pending = bob.updating()
+    assert house.serve(message) == Ok()
+    bob.accepted(pending, others=[alice])
+    later(house, DAY)
+    upkeep(house).step()
+    removals = house.vault.open(house.head()).removals
+    assert [(one.leaf_index, one.reason) for one in removals] == [(alice.member.leaf_index, RemovalReason.INACTIVE)]
+
+
+def test_nobody_is_removed_who_was_active_in_time(house: House, alice: Person) -> None:
+    later(house, INACTIVE - DAY)
+    upkeep(house).step()
+    assert house.head().version == 1
+    assert alice.member.epoch == 0
+
+
+def test_a_group_that_nobody_uses_is_closed(house: House, alice: Person) -> None:
+    later(house, UNUSED)
+    upkeep(house).step()
+    assert house.head().deleted
+    with pytest.raises(UnknownGroup):
+        house.serve(alice.saying(b"is anybody here"))
+
+
+def test_a_message_counts_as_use(house: House, alice: Person) -> None:
+    bob = Person(house, "bob")
+    alice.add(bob)
+    later(house, UNUSED - DAY)
+    alice.say(b"still here")
+    later(house, 2 * DAY)
+    upkeep(house).step()
+    assert not house.head().deleted
+
+
+def test_objects_that_nothing_refers_to_go_after_a_day_and_the_group_lives_on(house: House, alice: Person) -> None:
+    bob = Person(house, "bob")
+    alice.add(bob)
+    for _ in range(6):
+        message, pending = alice.updating()
+        assert house.serve(message) == Ok()
+        alice.accepted(pending, others=[bob])
+    later(house, 91 * DAY)  # The Welcome's epoch is over too.
+    message, pending = bob.updating()
+    house.world.clock.now -= 3 * DAY
+    before = objects(house)
+    upkeep(house).tend(GROUP)
+    assert objects(house) < before
+    house.restart()
+    message, pending = alice.updating()
+    assert house.serve(message) == Ok()
+
+
+def test_what_was_written_within_a_day_is_left_alone(house: House, alice: Person) -> None:
+    for _ in range(3):
+        message, pending = alice.updating()
+        assert house.serve(message) == Ok()
+        alice.accepted(pending)
+    later(house, DAY - 10 * SECOND - 120 * SECOND)
+    before = objects(house)
+    upkeep(house).tend(GROUP)
+    assert objects(house) == before
+
+
+def test_what_a_loser_wrote_is_collected(house: House, alice: Person) -> None:
+    message, _ = alice.updating()
+    house.world.fail("groups", "advance")
+    with pytest.raises(ConnectionError):
+        house.serve(message)
+    orphans = objects(house)
+    later(house, 2 * DAY)
+    upkeep(house).tend(GROUP)
+    assert objects(house) < orphans
+    assert house.serve(message) == Ok()
+
+
+def test_what_is_still_to_be_delivered_keeps_its_objects(house: House, alice: Person) -> None:
+    bob = Person(house, "bob", "us.ds.example")
+    alice.add(bob)
+    house.deliver()
+    house.world.queueing_services.down.add("us.ds.example")
+    alice.say(b"hello")
+    for _ in range(4):
+        message, pending = alice.updating()
+        assert house.serve(message) == Ok()
+        alice.accepted(pending, others=[bob])
+    later(house, 2 * DAY)
+    upkeep(house).tend(GROUP)
+    house.world.queueing_services.down.clear()
+    later(house, DAY)
+    assert len(house.world.queueing_services.delivered["us.ds.example"]) == 1 + 1 + 4
+
+
+def test_a_round_that_is_done_begins_anew(house: House) -> None:
+    for number in range(3):
+        Person(house, f"person{number}").create(GroupId(b"group %d" % number))
+    later(house, DAY)
+    work = upkeep(house)
+    assert work.step() == 3
+    assert house.world.rounds.load("groups") is None
+    assert work.step() == 3
+
+
+def test_a_round_goes_on_where_it_ended(house: House) -> None:
+    for number in range(3):
+        Person(house, f"person{number}").create(GroupId(b"group %d" % number))
+    later(house, DAY)
+    first, second, third = house.world.garbage.groups(None, 3)
+    house.world.rounds.save("groups", second)
+    assert upkeep(house).step() == 1
+    assert {first, second, third} == {GroupId(b"group %d" % number) for number in range(3)}
+
+
+def test_a_closed_group_is_purged_a_month_later_and_its_id_stays_used(house: House, alice: Person) -> None:
+    house.world.clock.advance(UNUSED)
+    alice.say(b"one last word")
+    house.world.clock.advance(UNUSED)
+    upkeep(house).step()
+    assert house.head().deleted
+    assert house.world.garbage.groups(None, 9) == [GROUP]
+    later(house, 32 * DAY)
+    upkeep(house).step()
+    assert house.world.garbage.groups(None, 9) == []
+    with pytest.raises(GroupExists):
+        Person(house, "bob").create()
+    assert alice.member.epoch == 0
+
+
+def test_a_group_that_fails_does_not_keep_the_others_waiting(house: House) -> None:
+    for number in range(3):
+        Person(house, f"person{number}").create(GroupId(b"group %d" % number))
+    later(house, UNUSED)
+    house.world.fail("garbage", "objects")
+    assert upkeep(house).step() == 3
+    heads = [house.head(GroupId(b"group %d" % number)) for number in range(3)]
+    assert all(head.deleted for head in heads)
+    assert ("UpkeepFailed", "") in house.world.alarms.raised
+
+
+def test_what_a_creation_that_failed_wrote_is_collected(house: House) -> None:
+    message = Person(house, "alice").creation()
+    house.world.fail("groups", "create")
+    with pytest.raises(ConnectionError):
+        house.serve(message)
+    assert objects(house)
+    house.world.clock.advance(2 * DAY)
+    upkeep(house).step()
+    assert not objects(house)
+    assert house.world.alarms.raised == []
