@@ -89,10 +89,10 @@ class CrowdGroup:
         encoded = info.encode()
         ref = reference(attempt.name, encoded)
         change = Change(GroupState(self.group, ref, records), {**written, ref: encoded})
-        root = self.vault.store(self.group_id, change)
+        self.vault.objects.put(self.group_id, change.objects)
         shards = -(-self.group.tree.leaf_capacity // SHARD_LEAVES)
-        head = Head(self.group_id, self.group.epoch, 1, rows, root, shards, created_at=now, used_at=now)
-        row = LogRow(rows, Kind.CREATED, self.group.epoch, root, now, b"", sender=0)
+        head = Head(self.group_id, self.group.epoch, 1, rows, change.root, shards, created_at=now, used_at=now)
+        row = LogRow(rows, Kind.CREATED, self.group.epoch, change.root, now, b"", sender=0)
         groups.create(head, [row], Answer(bytes(32), b"", now))
 
     def committing(self, now: int) -> DSMessage:
@@ -176,6 +176,7 @@ class Service:
 
     def forget(self) -> None:
         """Be a container that has seen no group yet."""
+        groups.objects().forget()
 
     def queues(self, count: int, signature_key: bytes) -> list[tuple[QueueId, ClientQueueConfig]]:
         """Make queues that belong to one key, and return each with its config, sealed as its client would."""
