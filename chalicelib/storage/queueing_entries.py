@@ -17,8 +17,8 @@ from chalicelib.storage.items import gone_at
 from chalicelib.storage.queueing_heads import QUEUES, head_key
 from chalicelib.storage.sealing import Sealer
 
-SMALLEST_PAGE = 50
-"""How many rows are read together at least: a queue's oldest may all have expired, and be there still."""
+NEXT_PAGE = 50
+"""How many rows are read after the first ones, if those have all expired and are there still."""
 
 _STILL = "#seq = :before AND attribute_not_exists(#deleted_at)"
 _ON = "SET #seq = :seq, #total = :total, #last_stream = :last_stream, #last_seq = :last_seq"
@@ -65,7 +65,7 @@ class AwsQueueEntries:
     def read(self, queue_id: QueueId, after: int, until: int, most: int, now: int) -> list[Entry]:
         """Return entries in order, at most so many, without those that have expired."""
         found: list[Entry] = []
-        page = max(most, SMALLEST_PAGE)
+        page = most
         while after < until and len(found) < most:
             values: Item = {"q": queue_id, "first": _name(after + 1), "last": _name(until)}
             rows = list(self.database.query(QUEUES, "#q = :q AND #r BETWEEN :first AND :last", values, most=page))
@@ -74,7 +74,7 @@ class AwsQueueEntries:
             if len(rows) < page:
                 break
             after = _number(rows[-1])
-            page *= 2  # Where many have expired, the next one that has not may be far.
+            page = max(NEXT_PAGE, 2 * page)  # Where many have expired, the next one that has not may be far.
         return found
 
     def discard(self, queue_id: QueueId, after: int, up_to: int) -> None:

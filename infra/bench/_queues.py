@@ -1,7 +1,6 @@
 """Queues with something in them, and logs with a past, made for benchmarks by the code that makes them in earnest."""
 
 import os
-import time
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,6 +17,7 @@ from chalicelib.services.queueing.state import Append, Entry, QueueId, StreamKey
 from chalicelib.storage import delivery_rows as rows_of
 from chalicelib.storage.dynamodb import Put
 from chalicelib.wiring import delivery
+from infra.bench._counted import Tally, counted
 from infra.bench._delivery import DOMAIN, Service, milliseconds
 from infra.bench.commit import SUITE
 
@@ -65,14 +65,14 @@ class Owner:
         message = QSMessage(queue_id, unsigned.request, signature)
         return len(decode(Fetched.read, service.post("/qs/v1/fetch", media.QS_MESSAGE, message.encode())).entries)
 
-    def time(self, service: Service, what: str, queue_id: QueueId) -> float:
-        """Return the seconds that one fetch or one append took."""
-        began = time.perf_counter()
-        if what == "append":
-            self.append(queue_id, [bytes(MESSAGE)], milliseconds())
-        elif self.fetch(service, queue_id, 10) != 10:
-            raise RuntimeError("the queue did not give out what was put into it")
-        return time.perf_counter() - began
+    def spend(self, service: Service, what: str, queue_id: QueueId) -> Tally:
+        """Return what one fetch or one append comes to."""
+        with counted() as tally:
+            if what == "append":
+                self.append(queue_id, [bytes(MESSAGE)], milliseconds())
+            elif self.fetch(service, queue_id, 10) != 10:
+                raise RuntimeError("the queue did not give out what was put into it")
+        return tally
 
 
 def fill_log(group_id: GroupId, count: int) -> None:
