@@ -32,6 +32,7 @@ from chalicelib.storage.delivery_groups import AwsGroups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
 from chalicelib.storage.delivery_inboxes import AwsInboxes
 from chalicelib.storage.delivery_keys import AwsDsKeys
+from chalicelib.storage.delivery_memory import RememberedObjects
 from chalicelib.storage.delivery_objects import AwsGroupObjects
 from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
 from chalicelib.storage.delivery_queueing import PeerQueueingServices
@@ -93,10 +94,15 @@ def senders() -> Senders:
 
 
 @functools.cache
+def objects() -> RememberedObjects:
+    """The objects of groups."""
+    return RememberedObjects(AwsGroupObjects(wiring.database(), bucket(), wiring.sealer(), wiring.clock()))
+
+
+@functools.cache
 def vault() -> Vault:
     """The states of groups."""
-    objects = AwsGroupObjects(wiring.database(), bucket(), wiring.sealer(), wiring.clock())
-    return Vault(objects, ds_keys(), wiring.entropy, delivery.config().ds_domain)
+    return Vault(objects(), ds_keys(), wiring.entropy, delivery.config().ds_domain)
 
 
 @functools.cache

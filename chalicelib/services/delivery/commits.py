@@ -102,7 +102,7 @@ class Commits:
                 # [mds-sender-3] The leaf that signs the request is the leaf that commits.
                 if sender != Sender(SenderType.MEMBER, leaf_index(message)):
                     raise WrongSender
-                member(state, message)
+                member(state, message, framed)
 
     def _authenticate_joiner(
         self, asked: Asked, request: ResyncClient | JoinByExternalCommit, state: GroupState, framed: FramedContent
