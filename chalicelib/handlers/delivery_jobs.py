@@ -19,6 +19,8 @@ def fan_out(event: Any) -> None:
 
     def one(message: dict[str, Any]) -> None:
         group_id = GroupId(decode_base64url(message["g"]))
+        if more := message.get("more"):
+            groups.hints().fan_out(group_id, more)
         groups.fanout().deliver(group_id, int(message["shard"]))
 
     work_off(event, "fanout", one)

@@ -1,4 +1,8 @@
-"""The port `FanoutHints`: SQS messages that wake a worker for one shard of a group, ten at a time."""
+"""The port `FanoutHints`: SQS messages that wake workers for the shards of a group, in one call however many.
+
+A call takes ten messages. Where there are more shards, each message names its share of them, and whoever gets it
+gives the others' hints in the same way before it begins with its own: ten times as many workers at each step.
+"""
 
 import json
 import logging
@@ -30,14 +34,16 @@ class AwsFanoutHints:
             sqs = clients.client("sqs", 2)
             if not self._url:
                 self._url = sqs.get_queue_url(QueueName=f"glados-{self.stage}-{QUEUE}")["QueueUrl"]
-            for start in range(0, len(shards), MOST_IN_BATCH):
-                entries = [
-                    {"Id": str(shard), "MessageBody": json.dumps({"g": name, "shard": shard})}
-                    for shard in shards[start : start + MOST_IN_BATCH]
-                ]
-                answer = sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
-                if answer.get("Failed"):
-                    self._lost("refused")
+            shares = [list(shards[first::MOST_IN_BATCH]) for first in range(min(MOST_IN_BATCH, len(shards)))]
+            if not shares:
+                return
+            entries = [
+                {"Id": str(shard), "MessageBody": json.dumps({"g": name, "shard": shard, "more": more})}
+                for shard, *more in shares
+            ]
+            answer = sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
+            if answer.get("Failed"):
+                self._lost("refused")
         except Exception as error:  # noqa: BLE001 - the wake-up is durable already; a schedule follows it up
             self._lost(type(error).__name__)
 

@@ -65,19 +65,20 @@ class AwsGroupObjects:
         if not written:
             return
         marker: Item = {**rows_of.key(group_id, rows_of.WROTE), "wrote_shard": wrote_shard(group_id)}
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            rows = list(threads.map(lambda ref: self._row(group_id, ref, written[ref]), written))
-        self.database.batch_write([Put(GROUPS, marker), *(Put(GROUPS, row) for row in rows)])
-
-    def _row(self, group_id: GroupId, ref: Ref, content: bytes) -> Item:
-        """Return an object's row; one that is too large for it is stored first."""
-        name = rows_of.object_name(ref)
-        row: Item = {**rows_of.key(group_id, name), "written_at": self.clock()}
-        sealed = rows_of.seal(self.sealer, group_id, name, content)
-        if len(sealed) <= LARGEST_INLINE:
-            return {**row, "sealed": sealed}
-        self.objects.put(rows_of.bucket_name(group_id, "objects", ref.hex()), sealed)
-        return row
+        puts, elsewhere = [Put(GROUPS, marker)], {}
+        for ref, content in written.items():
+            name = rows_of.object_name(ref)
+            row: Item = {**rows_of.key(group_id, name), "written_at": self.clock()}
+            sealed = rows_of.seal(self.sealer, group_id, name, content)
+            if len(sealed) <= LARGEST_INLINE:
+                row["sealed"] = sealed
+            else:
+                elsewhere[rows_of.bucket_name(group_id, "objects", ref.hex())] = sealed
+            puts.append(Put(GROUPS, row))
+        if elsewhere:
+            with ThreadPoolExecutor(AT_ONCE) as threads:
+                list(threads.map(self.objects.put, elsewhere, elsewhere.values()))
+        self.database.batch_write(puts)
 
     def _fetch(self, group_id: GroupId, ref: Ref) -> bytes:
         sealed = self.objects.get(rows_of.bucket_name(group_id, "objects", ref.hex()))

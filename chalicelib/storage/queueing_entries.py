@@ -17,6 +17,9 @@ from chalicelib.storage.items import gone_at
 from chalicelib.storage.queueing_heads import QUEUES, head_key
 from chalicelib.storage.sealing import Sealer
 
+NEXT_PAGE = 50
+"""How many rows are read after the first ones, if those have all expired and are there still."""
+
 _STILL = "#seq = :before AND attribute_not_exists(#deleted_at)"
 _ON = "SET #seq = :seq, #total = :total, #last_stream = :last_stream, #last_seq = :last_seq"
 
@@ -61,19 +64,17 @@ class AwsQueueEntries:
 
     def read(self, queue_id: QueueId, after: int, until: int, most: int, now: int) -> list[Entry]:
         """Return entries in order, at most so many, without those that have expired."""
-        if until <= after:
-            return []
-        rows = self.database.query(
-            QUEUES,
-            "#q = :q AND #r BETWEEN :first AND :last",
-            {"q": queue_id, "first": _name(after + 1), "last": _name(until)},
-        )
         found: list[Entry] = []
-        for row in rows:
-            if number(row, "gone_at") * SECOND > now:
-                found.append(self._entry(row))
-            if len(found) == most:
+        page = most
+        while after < until and len(found) < most:
+            values: Item = {"q": queue_id, "first": _name(after + 1), "last": _name(until)}
+            rows = list(self.database.query(QUEUES, "#q = :q AND #r BETWEEN :first AND :last", values, most=page))
+            living = [row for row in rows if number(row, "gone_at") * SECOND > now]
+            found += [self._entry(row) for row in living[: most - len(found)]]
+            if len(rows) < page:
                 break
+            after = _number(rows[-1])
+            page = max(NEXT_PAGE, 2 * page)  # Where many have expired, the next one that has not may be far.
         return found
 
     def discard(self, queue_id: QueueId, after: int, up_to: int) -> None:
@@ -106,7 +107,7 @@ class AwsQueueEntries:
     def _entry(self, row: Item) -> Entry:
         opened = _opened.decode(self.sealer.open(QUEUES, _bound(row), blob(row, "sealed")))
         return Entry(
-            number=int(text(row, "r").removeprefix("e#"), 16),
+            number=_number(row),
             hub=Domain(opened.hub),
             group_id=opened.group_id,
             seq=opened.seq,
@@ -124,6 +125,10 @@ def _name(entry: int) -> str:
 
 def _key(queue_id: QueueId, entry: int) -> Item:
     return {"q": queue_id, "r": _name(entry)}
+
+
+def _number(row: Item) -> int:
+    return int(text(row, "r").removeprefix("e#"), 16)
 
 
 def _bound(row: Item) -> bytes:

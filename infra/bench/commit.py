@@ -28,7 +28,7 @@ from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.mls.commit import Commit, HPKECiphertext, UpdatePath, UpdatePathNode
 from chalicelib.protocol.mls.draft import Draft
-from chalicelib.protocol.mls.extensions import BASIC, Credential
+from chalicelib.protocol.mls.extensions import BASIC, Credential, Extensions
 from chalicelib.protocol.mls.framing import (
     AuthenticatedContent,
     FramedContent,
@@ -79,9 +79,18 @@ class Store(dict[Ref, bytes]):
 class Crowd:
     """Made-up members: a signature key for each leaf, everything else random from a fixed seed."""
 
-    def __init__(self, members: int) -> None:
+    def __init__(
+        self,
+        members: int,
+        group_id: bytes = GROUP_ID,
+        policy: Policy | None = None,
+        extensions: Extensions = (),
+    ) -> None:
         self.random = random.Random(members)  # noqa: S311 - nobody's keys
         self.members = members
+        self.group_id = group_id
+        self.policy = policy or Policy()
+        self.extensions = extensions
         self.keys = [
             Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"%d" % number).digest()) for number in range(members)
         ]
@@ -100,7 +109,7 @@ class Crowd:
             (),
             b"",
         )
-        content = unsigned.to_be_signed(GROUP_ID, leaf_index)
+        content = unsigned.to_be_signed(self.group_id, leaf_index)
         return dataclasses.replace(unsigned, signature=self.sign(leaf_index, "LeafNodeTBS", content))
 
     def sign(self, leaf_index: int, label: str, content: bytes) -> bytes:
@@ -132,13 +141,14 @@ class Crowd:
             return node_hash(SUITE, parent, fill(left, above), right_hash)
 
         fill(tree_math.root(leaf_capacity), b"")
-        return PlainTree.build(SUITE, Policy(), nodes)
+        return PlainTree.build(SUITE, self.policy, nodes)
 
     def group(self, store: Store, *, warm: bool) -> PublicGroup:
         """Return a stored group of all members."""
         plain = self.tree(warm=warm)
         draft = Draft(plain)
-        context = GroupContext(MLS10, SUITE.number, GROUP_ID, 1, draft.tree_hash, self.random.randbytes(32), ())
+        transcript = self.random.randbytes(32)
+        context = GroupContext(MLS10, SUITE.number, self.group_id, 1, draft.tree_hash, transcript, self.extensions)
         support = Support.of(leaf for _, leaf in draft.all_leaves())
         tree = ChunkedTree.build(plain, self.random.randbytes(16), 1, Attempt(store, bytes(8)))
         store.update(tree.written)
@@ -160,7 +170,7 @@ class Crowd:
         )
         above = draft.merge_keys(leaf_index, [node.encryption_key for node in nodes])
         path = UpdatePath(self.leaf(leaf_index, self.random.randbytes(32), above), nodes)
-        framed = FramedContent(GROUP_ID, group.epoch, Sender(SenderType.MEMBER, leaf_index), b"", Commit((), path))
+        framed = FramedContent(self.group_id, group.epoch, Sender(SenderType.MEMBER, leaf_index), b"", Commit((), path))
         signed = framed.to_be_signed(WireFormat.PUBLIC_MESSAGE, group.context)
         signature = self.sign(leaf_index, "FramedContentTBS", signed)
         auth = FramedContentAuthData(signature, self.random.randbytes(32))

@@ -37,15 +37,19 @@ from chalicelib.protocol.delivery.parts import enumeration
 from chalicelib.protocol.delivery.records import DeliveryRecord, Records
 from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.chunks import REF_SIZE, ChunkStore, Ref, load, reference
+from chalicelib.protocol.mls.commit import Commit
 from chalicelib.protocol.mls.draft import Draft
+from chalicelib.protocol.mls.framing import FramedContent
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.public_group import PublicGroup
-from chalicelib.protocol.mls.stored_group import decode_root, encode_root
+from chalicelib.protocol.mls.stored_group import decode_root, encode_root, prefetch
 from chalicelib.protocol.tls import Reader, decode, opaque, uint8, uint32, uint64, vector
 
 VERSION = 1
+FEW = 32
+"""How many proposals and path nodes a commit has at most if all it touches is loaded before its sender is known."""
 
 
 class RemovalReason(enum.IntEnum):
@@ -150,6 +154,19 @@ class GroupState:
         record = self.records.get(leaf_index)
         return record is not None and record.quarantined
 
+    def prefetch(self, leaf_index: int, content: FramedContent | None = None) -> None:
+        """Load together what a request of a member will ask for, and what the message in it will if it is small.
+
+        A large message may name what lies all over the group, which is loaded for those alone who may send it.
+        """
+        tree, missing = self.group.tree, self.records.missing([leaf_index])
+        if not isinstance(tree, ChunkedTree):
+            raise TypeError("a stored group has a chunked tree")
+        if content is not None and _is_small(content):
+            self.records.keep(prefetch(self.group, content, missing))
+        else:
+            self.records.keep(tree.prefetch([leaf_index], (), missing))
+
     def encode(self) -> bytes:
         """Return the root."""
         return (
@@ -161,6 +178,13 @@ class GroupState:
             + vector(self.removals)
             + uint8(self.no_ds_sender)
         )
+
+
+def _is_small(content: FramedContent) -> bool:
+    commit = content.content
+    if not isinstance(commit, Commit):
+        return False
+    return len(commit.proposals) + (0 if commit.path is None else len(commit.path.nodes)) <= FEW
 
 
 def decode_state(root: bytes, policy_of: Callable[[int], Policy], attempt: Attempt) -> GroupState:

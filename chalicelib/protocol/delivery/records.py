@@ -89,10 +89,18 @@ class Records:
 
     def prefetch(self, leaves: Iterable[int]) -> None:
         """Load together the chunks of some leaves."""
-        wanted = {self._ref(leaf_index // LEAVES) for leaf_index in leaves} - {NOTHING} - self.loaded.keys()
-        if wanted:
-            for ref, content in load(self.attempt.store, list(wanted)).items():
-                self.loaded[ref] = _read_chunk(content)
+        missing = self.missing(leaves)
+        if missing:
+            self.keep(load(self.attempt.store, missing))
+
+    def missing(self, leaves: Iterable[int]) -> list[Ref]:
+        """Return which chunks have to be loaded for some leaves."""
+        wanted = {self._ref(leaf_index // LEAVES) for leaf_index in leaves}
+        return list(wanted - {NOTHING} - self.loaded.keys())
+
+    def keep(self, chunks: Mapping[Ref, bytes]) -> None:
+        """Take in chunks that were missing, loaded together with something else."""
+        self.loaded.update({ref: _read_chunk(content) for ref, content in chunks.items()})
 
     def changed(self, changes: Mapping[int, DeliveryRecord | None]) -> tuple[Self, Mapping[Ref, bytes]]:
         """Return the records with some set or taken away, and the chunks to be written for them."""

@@ -5,7 +5,7 @@ equal on every history. What is asked for is loaded then; `prefetch` loads toget
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Self
 
 from chalicelib.protocol.crypto import CipherSuite
@@ -117,8 +117,15 @@ class ChunkedTree:
         found = self.tags.positions(self.attempt.store, kind, value)
         return [node for node in found if node < 2 * self.leaf_capacity - 1]
 
-    def prefetch(self, leaves: Iterable[int], wanted: Iterable[tuple[Kind, bytes]]) -> None:
-        """Load, a tier at a time, the chunks above some leaves and the segments for some values."""
+    def prefetch(
+        self, leaves: Iterable[int], wanted: Iterable[tuple[Kind, bytes]], more: Collection[Ref] = ()
+    ) -> Mapping[Ref, bytes]:
+        """Load, a tier at a time, the chunks above some leaves and the segments for some values.
+
+        `more` are other objects, which are loaded together with them and returned.
+        """
+        beside: dict[Ref, bytes] = {}
+        awaited = list(more)
         refs: dict[Ref, Place | None] = {ref: None for kind, value in wanted for ref in self.tags.refs(kind, value)}
         places = {Place(0, leaf_index >> 6) for leaf_index in leaves if leaf_index < self.leaf_capacity}
         for tier in range(self.top_place.tier - 1, -1, -1):
@@ -127,13 +134,15 @@ class ChunkedTree:
                 content = b"" if above is None else above.entry(place.position_above)
                 if content:
                     refs[Ref(content[:REF_SIZE])] = place
-            loaded = load(self.attempt.store, list(refs)) if refs else {}
+            loaded = load(self.attempt.store, [*refs, *awaited]) if refs or awaited else {}
+            beside |= {ref: loaded[ref] for ref in awaited}
             for ref, place_or_tags in refs.items():
                 if place_or_tags is None:
                     self.tags.loaded[ref] = loaded[ref]
                 else:
                     self.chunks[place_or_tags] = Chunk(loaded[ref], self.suite.hash_size)
-            refs = {}
+            refs, awaited = {}, []
+        return beside
 
     def changed(self, draft: Draft) -> Self:
         """Return the tree as the draft over it has it, with the objects to be written for it."""

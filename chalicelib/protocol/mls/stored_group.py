@@ -5,7 +5,7 @@ the top of the tree and the directory of its tags. Everything else is reached th
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Self
 
 from chalicelib.errors import DecodeError
@@ -104,10 +104,14 @@ def _read_root(reader: Reader, policy: Policy, attempt: Attempt) -> PublicGroup:
     return PublicGroup(context, interim_transcript_hash, confirmation_tag, tree, support, proposals, reinit)
 
 
-def prefetch(group: PublicGroup, content: FramedContent) -> None:
-    """Load together what judging a message will ask for; what is forgotten here is loaded when it is needed."""
-    if isinstance(group.tree, ChunkedTree):
-        group.tree.prefetch(_leaves(group, content), _values(group, content))
+def prefetch(group: PublicGroup, content: FramedContent, more: Collection[Ref] = ()) -> Mapping[Ref, bytes]:
+    """Load together what judging a message will ask for; what is forgotten here is loaded when it is needed.
+
+    `more` are other objects of the group, which come back.
+    """
+    if not isinstance(group.tree, ChunkedTree):
+        return {}
+    return group.tree.prefetch(_leaves(group, content), _values(group, content), more)
 
 
 def _proposals(group: PublicGroup, content: FramedContent) -> Iterator[tuple[Proposal, Sender]]:

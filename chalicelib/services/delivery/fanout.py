@@ -95,18 +95,22 @@ class Fanout:
 
     def _work(self, shard: Shard, until: int) -> None:
         """Go on until everything is delivered or the time is up: what is new first, then what a domain missed."""
+        unsaved = False
         while self.clock() < until:
-            if rows := self.recipients.log(shard.group_id, shard.cursor, ROWS):
-                for row in rows:
-                    shard = self._deliver_row(shard, row)
-                    if self.clock() >= until:
-                        break
-            elif (domain := self._due(shard)) is not None:
-                shard = self._catch_up(shard, domain, until)
-            else:
+            rows = self.recipients.log(shard.group_id, shard.cursor, ROWS)
+            domain = None if rows else self._due(shard)
+            if not rows and domain is None:
                 break
-            # A crash before this line delivers these rows again, under the same numbers.
-            shard = self.shards.save(dataclasses.replace(shard, leased_until=self.clock() + LEASE))
+            if unsaved:
+                # A crash before this line delivers the rows before it again, under the same numbers.
+                shard = self.shards.save(dataclasses.replace(shard, leased_until=self.clock() + LEASE))
+            for row in rows:
+                shard = self._deliver_row(shard, row)
+                if self.clock() >= until:
+                    break
+            if domain is not None:
+                shard = self._catch_up(shard, domain, until)
+            unsaved = True
         else:
             self.hints.fan_out(shard.group_id, [shard.shard])
         self.shards.save(dataclasses.replace(shard, leased_until=0))
@@ -130,9 +134,12 @@ class Fanout:
         head, _ = self.groups.load(group_id, b"")
         if head is None:
             raise LookupError("a group that is to be delivered has no head")
-        for number in _numbers(head):
-            self.deliver(group_id, number)
         shards = {shard.shard: shard for shard in self.shards.of(group_id)}
+        undone = [number for number in _numbers(head) if self._is_undone(shards.get(number), head)]
+        for number in undone:
+            self.deliver(group_id, number)
+        if undone:
+            shards = {shard.shard: shard for shard in self.shards.of(group_id)}
         finished = all(number in shards and shards[number].cursor >= head.seq for number in _numbers(head))
         waiting = [behind.next_at for shard in shards.values() for behind in shard.behind.values()]
         if head.sealed:
@@ -145,6 +152,9 @@ class Fanout:
             return
         now = self.clock()
         self.wakes.postpone(group_id, max(now + SECOND, min(waiting, default=now + MINUTE // 2)))
+
+    def _is_undone(self, shard: Shard | None, head: Head) -> bool:
+        return shard is None or shard.cursor < head.seq or self._due(shard) is not None
 
     # One row.
 

@@ -44,10 +44,7 @@ class Recipients:
     def _records(self, group_id: GroupId, root: Ref) -> Records:
         known = self.remembered.get((group_id, root))
         if known is None:
-            head, _ = self.groups.load(group_id, b"")
-            if head is None:
-                raise LookupError("a group that is to be delivered has no head")
-            known = self.vault.open(head, root).records
+            known = self.vault.at(group_id, root).records
             if len(self.remembered) >= REMEMBERED:
                 self.remembered.pop(next(iter(self.remembered)))
             self.remembered[group_id, root] = known

@@ -11,6 +11,7 @@ from chalicelib.protocol.crypto import CipherSuite, InvalidSignature, cipher_sui
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.messages import DSMessage, DSSenderType
 from chalicelib.protocol.delivery.refusals import Removed, UnknownGroup
+from chalicelib.protocol.mls.framing import FramedContent
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.services.delivery.ports import Directory, Users
@@ -38,9 +39,13 @@ def leaf_index(message: DSMessage) -> int:
     return sender.value
 
 
-def member(state: GroupState, message: DSMessage) -> tuple[int, LeafNode]:
-    """Return the member who sends a request, by the key that its leaf has now."""
+def member(state: GroupState, message: DSMessage, content: FramedContent | None = None) -> tuple[int, LeafNode]:
+    """Return the member who sends a request, by the key that its leaf has now.
+
+    `content` is what is to be judged next, if it is the member's: what it takes is loaded at the same time.
+    """
     index = leaf_index(message)
+    state.prefetch(index, content)
     leaf = state.leaf(index)
     if leaf is None:
         raise UnknownGroup

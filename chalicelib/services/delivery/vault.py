@@ -88,7 +88,11 @@ class Vault:
 
     def open(self, head: Head, root: Ref | None = None) -> GroupState:
         """Return the state of a group that is not sealed, or that of another root which a row of it names."""
-        return self._read(head.group_id, self.objects.of(head.group_id), head.root if root is None else root)
+        return self.at(head.group_id, head.root if root is None else root)
+
+    def at(self, group_id: GroupId, root: Ref) -> GroupState:
+        """Return a state of a group that is not sealed, by a root which a row of it names."""
+        return self._read(group_id, self.objects.of(group_id), root)
 
     def unlock(self, head: Head, sealed_key: Sealed | None) -> Opened:
         """Return a group with the key that a request about it brings along.

@@ -44,6 +44,7 @@ MOST_MESSAGES_A_QUEUE = 32
 LONGEST_GROUP_ID = 1_024
 MOST_TOGETHER = 100  # Heads and entries that change together.
 BODY_LIFE = RETENTION + 7 * DAY
+LOTS_READ = 2  # Whose heads are read together: one call reads a hundred rows, and each queue changes two.
 ROUNDS = 7
 FIRST_WAIT, LONGEST_WAIT = 10, 200
 
@@ -129,8 +130,9 @@ class Enqueueing:
         if left is None:
             return EnqueueResponse((Result.SENDER_LIMITED,) * len(row.results))
         self._store_messages(row)
-        for queue_ids in _together(row.posts):
-            self._deliver(row, queue_ids, ROUNDS)
+        lots = list(_together(row.posts))
+        for start in range(0, len(lots), LOTS_READ):
+            self._deliver(row, lots[start : start + LOTS_READ], ROUNDS)
         if row.busy:
             raise Unavailable("some queues are too busy; the others have the row")
         # From here on the row is history. Until here, a repeat does again what is not done.
@@ -182,11 +184,12 @@ class Enqueueing:
         for sha256 in wanted:
             self.bodies.put(sha256, row.contents[sha256], row.accepted_at + BODY_LIFE)
 
-    def _deliver(self, row: _Row, queue_ids: Sequence[QueueId], rounds: int) -> None:
+    def _deliver(self, row: _Row, lots: Sequence[Sequence[QueueId]], rounds: int) -> None:
         """Append to some queues, as their heads are now."""
-        heads = self.heads.load(queue_ids)
-        judged = (self._judge(row, queue_id, head) for queue_id, head in zip(queue_ids, heads, strict=True))
-        self._append(row, [append for append in judged if append is not None], rounds)
+        heads = iter(self.heads.load([queue_id for lot in lots for queue_id in lot]))
+        for lot in lots:
+            judged = (self._judge(row, queue_id, next(heads)) for queue_id in lot)
+            self._append(row, [append for append in judged if append is not None], rounds)
 
     def _append(self, row: _Row, appends: Sequence[Append], rounds: int) -> None:
         """Append where nothing is in the way at once; look at the others again, in halves, lest one holds up many."""
@@ -204,7 +207,7 @@ class Enqueueing:
         middle = (len(again) + 1) // 2
         for half in (again[:middle], again[middle:]):
             if half:
-                self._deliver(row, half, rounds - 1)
+                self._deliver(row, [half], rounds - 1)
 
     def _judge(self, row: _Row, queue_id: QueueId, head: Head | None) -> Append | None:
         """Settle what becomes of a queue's posts, and return what must be appended for that, if anything."""
