@@ -140,9 +140,7 @@ class OwnDevice(Device):
         """Give oneself a new leaf, and the group new secrets."""
         commit = self.prepare(group_id, (), tree_in_welcome=False)
         sender, key = self.as_member(group_id), self.state_keys.get(group_id)
-        self.settle(
-            group_id, commit, lambda: self.at(group_id).update_client(sender, commit.update, state_key=key)
-        )
+        self.settle(group_id, commit, lambda: self.at(group_id).update_client(sender, commit.update, state_key=key))
         return commit
 
     def accepted(self, group_id: bytes, commit: Commit) -> None:
