@@ -62,6 +62,7 @@ from chalicelib.services.delivery.state import DsPeer, GroupId, Head, User
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import PEER_PATH, Vouching
+from chalicelib.services.fetching import Fetching
 from tests.fakes.delivery import DeliveryWorld
 from tests.services.delivery.messages import Renewing, kind_of, refused, update_of
 
@@ -99,8 +100,12 @@ class House:
             world.clock,
             world.domain,
         )
-        self.uploading = Uploading(world.uploads, senders, limits, world.clock)
-        self.proxy = Proxy(world.ds_peers, world.peer_calls, limits, world.clock, world.domain)
+        fetching = Fetching(world.remote_bodies, world.pieces, world.clock)
+        self.uploading = Uploading(world.uploads, fetching, senders, limits, world.clock)
+        self.enclosures = Enclosures(world.peer_bodies, world.domain)
+        self.proxy = Proxy(
+            world.ds_peers, world.peer_calls, self.uploading, self.enclosures, limits, world.clock, world.domain
+        )
         self.accounts = Accounts(
             world.users,
             world.account_events,
@@ -130,7 +135,7 @@ class House:
             world.hints,
             Recipients(world.groups, self.vault),
             world.queueing_services,
-            Enclosures(world.peer_bodies, world.domain),
+            self.enclosures,
             MembershipLog(world.memberships, self._notice),
             self.removals,
             world.alarms,
