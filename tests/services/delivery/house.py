@@ -28,6 +28,7 @@ from chalicelib.services.delivery.state import GroupId, Head
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
+from chalicelib.services.fetching import Fetching
 from tests.fakes.delivery import DeliveryWorld
 from tests.services.delivery.messages import kind_of, refused
 from tests.services.delivery.people import GROUP, SECOND, SUITE, Person, done, settled
@@ -62,8 +63,12 @@ class House:
             world.clock,
             world.domain,
         )
-        self.uploading = Uploading(world.uploads, senders, limits, world.clock)
-        self.proxy = Proxy(world.ds_peers, world.peer_calls, limits, world.clock, world.domain)
+        fetching = Fetching(world.remote_bodies, world.pieces, world.clock)
+        self.uploading = Uploading(world.uploads, fetching, senders, limits, world.clock)
+        self.enclosures = Enclosures(world.peer_bodies, world.domain)
+        self.proxy = Proxy(
+            world.ds_peers, world.peer_calls, self.uploading, self.enclosures, limits, world.clock, world.domain
+        )
         self.accounts = Accounts(
             world.users,
             world.account_events,
@@ -93,7 +98,7 @@ class House:
             world.hints,
             Recipients(world.groups, self.vault),
             world.queueing_services,
-            Enclosures(world.peer_bodies, world.domain),
+            self.enclosures,
             MembershipLog(world.memberships, self._notice),
             self.removals,
             world.alarms,
