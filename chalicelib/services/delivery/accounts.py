@@ -22,10 +22,10 @@ from collections.abc import Iterable
 from cryptography.exceptions import InvalidSignature as BadSignature
 
 from chalicelib.errors import Conflict, InvalidValue, NotFound, NotPermitted
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.crypto import CIPHER_SUITES
 from chalicelib.protocol.delivery import account_api as api
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.timestamps import HOUR, MINUTE
