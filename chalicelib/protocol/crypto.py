@@ -29,7 +29,7 @@ class UnsupportedCipherSuite(Refusal):
 
     def facts(self) -> dict[str, object]:
         """Return the suite's number, and the id of the check."""
-        return {"cipher_suite": self.number, "check": self.check}
+        return {**super().facts(), "cipher_suite": self.number}
 
 
 class InvalidSignature(NotAuthenticated):
@@ -38,10 +38,6 @@ class InvalidSignature(NotAuthenticated):
     def __init__(self, check: str) -> None:
         super().__init__("a signature does not verify")
         self.check = check
-
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,10 +23,6 @@ class StaleRequest(NotAuthenticated):
     def __init__(self) -> None:
         super().__init__("the request is not of the present, or not for this delivery service")
 
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
