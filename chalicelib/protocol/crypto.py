@@ -160,6 +160,13 @@ class CipherSuite:
         except (BadSignature, ValueError) as failure:
             raise InvalidSignature(check) from failure
 
+    def check_signature_key(self, public_key: bytes) -> None:
+        """Raise `ValueError` for a key that nobody could sign with in this suite."""
+        try:
+            self.signatures.verify(public_key, b"", b"")
+        except BadSignature:
+            return  # As it had to be: what counts is that the key could be read.
+
     def sign_with_label(self, private_key: bytes, label: str, content: bytes) -> bytes:
         """SignWithLabel of RFC 9420 §5.1.2, for the delivery service's own proposals and answers."""
         return self.signatures.sign(private_key, sign_content(label, content))

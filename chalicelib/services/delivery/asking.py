@@ -6,11 +6,8 @@ from chalicelib.errors import NotAuthenticated
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.responses import Answer as Body
 from chalicelib.protocol.delivery.responses import DSResponse, Ok
-from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.state import Answer
-
-FRESH = 5 * MINUTE
-"""How far the sender's clock may differ from ours."""
 
 ANSWER_LIFE = DAY
 
@@ -43,5 +40,5 @@ class Asked:
     def check_fresh(self, domain: str) -> None:
         """Refuse a request of another time or for another service, where its type says when and for whom it is."""
         fresh = self.message.request.freshness
-        if fresh is not None and (fresh.ds_domain != domain or abs(fresh.time_ms - self.now) > FRESH):
+        if fresh is not None and (fresh.ds_domain != domain or not fresh.is_timely(self.now)):
             raise StaleRequest
