@@ -42,9 +42,12 @@ def enumeration(kind: type[Kind]) -> Callable[[Reader], Kind]:
     return read
 
 
+_VISIBLE = bytes(range(0x21, 0x7F))
+
+
 def _visible(reader: Reader, most: int, what: str) -> str:
     content = reader.opaque()
-    if not 0 < len(content) <= most or any(not 0x21 <= byte <= 0x7E for byte in content):
+    if not 0 < len(content) <= most or content.translate(None, _VISIBLE):
         raise DecodeError(f"a {what} is not between 1 and {most} visible ASCII characters")
     return content.decode("ascii")
 

@@ -120,8 +120,7 @@ class Commits:
         else:
             package = self.senders.client(state.group.suite, message)
             asking = package.leaf_node
-            if message.request.state_key is None:
-                self.vouching.check(state, asking, package.reference(state.group.suite))
+            self.vouching.check(state, asking, package.reference(state.group.suite))
         if isinstance(request, ResyncClient) and request.sender != asking.signature_key:
             raise WrongSender
         joining = None if commit.path is None else commit.path.leaf_node

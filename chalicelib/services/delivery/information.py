@@ -111,8 +111,7 @@ class Information:
             case DSSenderType.KEY_PACKAGE_REF:
                 package = self.senders.client(state.group.suite, message)
                 leaf = package.leaf_node
-                if message.request.state_key is None:
-                    self.vouching.check(state, leaf, package.reference(state.group.suite))
+                self.vouching.check(state, leaf, package.reference(state.group.suite))
                 return leaf.signature_key, policy.user(leaf), policy.client(leaf)
             case DSSenderType.USER_KEY_HASH:
                 registered = self.senders.user(message)

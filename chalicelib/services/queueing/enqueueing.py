@@ -22,9 +22,9 @@ from chalicelib.protocol.delivery.queueing import BodyOption, ClientQueueConfig,
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import uint32
+from chalicelib.services.fetching import Fetching
 from chalicelib.services.ports import Clock, Lost
 from chalicelib.services.queueing.configs import Configs
-from chalicelib.services.queueing.fetching import Fetching
 from chalicelib.services.queueing.limits import HubLimits, tokens_left
 from chalicelib.services.queueing.owners import token_digest
 from chalicelib.services.queueing.ports import Bodies, Digests, QueueEntries, QueueHeads, Streams, Wait
