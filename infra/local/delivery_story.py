@@ -22,9 +22,9 @@ from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.mls_crypto import CannotFollow
 from chalicelib.client.queue_client import QueueRefused
 from chalicelib.errors import Refusal
+from chalicelib.protocol.base64url import decode_base64url, encode_base64url
 from chalicelib.protocol.delivery.messages import DSSenderID
 from chalicelib.protocol.delivery.responses import DSErrorCode
-from chalicelib.protocol.glados.federation_api import decode_base64url, encode_base64url
 from infra.local.devices import Device, NothingCame, Services
 from infra.local.federation import Federation, wait_for
 from infra.local.large_group import LargeGroup

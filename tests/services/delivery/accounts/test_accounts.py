@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from chalicelib.errors import AlreadyExists, Conflict, InvalidValue, NotFound, NotPermitted
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.account_api import AccountEventBody
 from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.group_updates import AddClients
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import MARK_LIFE
