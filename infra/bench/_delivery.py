@@ -90,7 +90,7 @@ class CrowdGroup:
         ref = reference(attempt.name, encoded)
         change = Change(GroupState(self.group, ref, records), {**written, ref: encoded})
         self.vault.objects.put(self.group_id, change.objects)
-        shards = -(-self.group.tree.leaf_capacity // SHARD_LEAVES)
+        shards = -(-records.extent // SHARD_LEAVES)
         head = Head(self.group_id, self.group.epoch, 1, rows, change.root, shards, created_at=now, used_at=now)
         row = LogRow(rows, Kind.CREATED, self.group.epoch, change.root, now, b"", sender=0)
         groups.create(head, [row], Answer(bytes(32), b"", now))
