@@ -7,14 +7,19 @@
 
 MLS messages are taken as bytes or decoded. A refusal raises `DeliveryRefused`; after `NoAnswer` the same message can
 be sent again. Where the group's hub is another service than one's own, `forwarded=True` has one's own pass requests
-on. In privacy mode each request about a group takes its key, sealed by `seal_state_key`.
+on. In privacy mode each request about a group brings the group's key along, sealed to the hub:
+
+    client.keep_state_key(group_id, secrets.token_bytes(32), hub.describe().state_key)
+
+Whoever joins needs that key too; members hand it on inside what they encrypt. The key of the hub can rotate: where
+a group seems to be unknown, describe the hub again and keep the key anew.
 """
 
 import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chalicelib.client.ds_https import Description, Https, ServiceKey, describe
 from chalicelib.client.ds_requests import Requests
@@ -44,7 +49,7 @@ from chalicelib.protocol.delivery.group_updates import (
     UpdateClient,
 )
 from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
-from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
+from chalicelib.protocol.delivery.messages import Body, DSMessage, DSSenderID
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.responses import (
@@ -66,6 +71,7 @@ Message = MLSMessage | bytes
 """An MLSMessage, decoded or not."""
 
 Inside = TypeVar("Inside")
+Given = TypeVar("Given", bound=Answer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +116,9 @@ class DeliveryClient:
     ) -> None:
         self._https = Https(url, ca, sleep)
         self._requests = Requests(self._https, Domain(hub), signer, uploader, forwarded, clock, entropy)
-        self._ask, self._fresh = self._requests.ask, self._requests.fresh
+        self._fresh = self._requests.fresh
         self._key = signer.signature_key
+        self._state_keys: dict[bytes, tuple[bytes, ServiceKey]] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -120,6 +127,13 @@ class DeliveryClient:
     def describe(self) -> Description:
         """Return what the service at `url` says of itself; that is the hub unless requests are forwarded."""
         return describe(self._https)
+
+    def keep_state_key(self, group_id: bytes, state_key: bytes, hub_key: ServiceKey) -> None:
+        """Send a private group's key with every request about it from now on, sealed anew for each.
+
+        `hub_key` is the hub's own `Description.state_key`. A key that is given with a request goes before.
+        """
+        self._state_keys[group_id] = (state_key, hub_key)
 
     # Groups as a whole.
 
@@ -287,6 +301,19 @@ class DeliveryClient:
         return self._ask(sender, body, KeyPackagesAnswer).add_packages
 
     # How it is done.
+
+    def _ask(self, sender: DSSenderID, body: Body, kind: type[Given]) -> Given:
+        return self._requests.ask(sender, self._with_state_key(body), kind)
+
+    def _with_state_key(self, body: Body) -> Body:
+        """Return a request with the key of its group, if it has place for one and the key is known."""
+        about: Any = body
+        known = self._state_keys.get(getattr(body, "group_id", b""))
+        if known is None or getattr(body, "state_key", b"") is not None:
+            return body
+        key, hub_key = known
+        sealed: Body = dataclasses.replace(about, state_key=seal_state_key(hub_key, about.group_id, key))
+        return sealed
 
     def send(self, message: DSMessage) -> Answer:
         """Send a signed message, the first time or again, and return the answer to it."""

@@ -9,9 +9,17 @@ from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.ds_refusals import refused
 from chalicelib.handlers.routing import Door
-from chalicelib.protocol.delivery.media import BODY_LENGTH, DS_MESSAGE, DS_RESPONSE, KEY_PACKAGES, KEY_PACKAGES_RESPONSE
+from chalicelib.protocol.delivery.media import (
+    BODY_LENGTH,
+    DS_MESSAGE,
+    DS_RESPONSE,
+    KEY_PACKAGE_REF,
+    KEY_PACKAGES,
+    KEY_PACKAGES_RESPONSE,
+)
 from chalicelib.services.delivery.directory import PEER_PATH
 from chalicelib.services.delivery.enclosures import PATH as BODIES_PATH
+from chalicelib.services.delivery.vouching import PEER_PATH as VOUCHING_PATH
 from chalicelib.wiring import groups
 
 BYTES = "application/octet-stream"
@@ -37,6 +45,12 @@ def body(call: Call[Any]) -> Reply:
 def key_packages(call: Call[Any]) -> bytes:
     """Give a peer's user one KeyPackage for every client of some of our users."""
     return groups.key_packages().answer(call.ds_peer, call.raw_body)
+
+
+@door.serve("POST", VOUCHING_PATH, "ds_peer", takes_bytes=(KEY_PACKAGE_REF,), gives=KEY_PACKAGES_RESPONSE)
+def published_key_package(call: Call[Any]) -> bytes:
+    """Tell a peer whether a KeyPackage was published here, by one of our users."""
+    return groups.vouching().answer(call.raw_body)
 
 
 @door.serve(

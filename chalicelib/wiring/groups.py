@@ -23,6 +23,7 @@ from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.upkeep import Upkeep
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.queueing.closing import Closing
 from chalicelib.storage.delivery_account_events import AwsAccountEvents
 from chalicelib.storage.delivery_directory import AwsDirectory
@@ -178,14 +179,20 @@ def proxy() -> Proxy:
 
 
 @functools.cache
+def vouching() -> Vouching:
+    """Whether a client is whose it says."""
+    return Vouching(directory(), delivery.ds_peers(), delivery.peer_calls(), delivery.config().ds_domain)
+
+
+@functools.cache
 def desk() -> Desk:
     """Where every DSMessage arrives."""
     config = delivery.config()
     return Desk(
         Creation(rows(), vault(), hints(), wiring.entropy, config.allow_no_ds_sender),
-        Commits(rows(), vault(), scribe(), senders(), removals()),
+        Commits(rows(), vault(), scribe(), senders(), removals(), vouching()),
         Sending(rows(), vault(), scribe(), removals(), hints()),
-        Information(rows(), vault(), scribe(), senders(), uploads(), ds_keys()),
+        Information(rows(), vault(), scribe(), senders(), vouching(), uploads(), ds_keys()),
         key_packages(),
         uploading(),
         wiring.clock(),

@@ -199,6 +199,24 @@ def test_answers_are_returned(client: DeliveryClient, serve: Serve) -> None:
     assert client.welcome_info(LEAF, GROUP_ID, 1) == JoinInfo(info, b"tree")
 
 
+def test_a_groups_key_goes_along_with_every_request_about_it(client: DeliveryClient, serve: Serve) -> None:
+    hub = X25519PrivateKey.generate()
+    client.keep_state_key(GROUP_ID, b"k" * 32, ServiceKey(3, hub.public_key().public_bytes_raw()))
+    taken = serve(Ok())
+    client.send_message(LEAF, application())
+    client.send_message(LEAF, application())
+    client.update_queue_info(LEAF, GROUP_ID, QUEUE)
+    client.update_queue_info(LEAF, GROUP_ID, QUEUE, state_key=SEALED)
+    client.update_queue_info(LEAF, b"another group", QUEUE)
+    sealed = [message.request.state_key for message in taken]
+    assert sealed[3:] == [SEALED, None]
+    for one in sealed[:3]:
+        assert one is not None
+        assert one.key_epoch == 3
+        assert open_sealed(hub.private_bytes_raw(), STATE_KEY, GROUP_ID, one) == b"k" * 32
+    assert len({one.ciphertext for one in sealed[:3] if one is not None}) == 3
+
+
 def test_the_signers_own_suite_is_asked_for(client: DeliveryClient, serve: Serve) -> None:
     taken = serve(GroupIdAnswer(b"new", EXTERNAL))
     client.request_group_id(LEAF)

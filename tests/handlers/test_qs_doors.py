@@ -1,11 +1,14 @@
 """The queueing service's routes: bytes in, bytes or nothing out, and problems where something is refused."""
 
+import hashlib
+
 import pytest
 
 from chalicelib.errors import UnknownCertificate
 from chalicelib.handlers import qs_doors
 from chalicelib.handlers.routing import GladosApp
 from chalicelib.protocol.delivery.media import DS_FANOUT, DS_FANOUT_RESPONSE, QS_FETCHED, QS_MESSAGE
+from chalicelib.protocol.delivery.parts import BodyReference
 from chalicelib.protocol.delivery.queue_requests import Acknowledge, DeleteQueue, Fetch, QSMessage
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse, Fetched
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
@@ -108,6 +111,23 @@ def test_refusals_are_problems_that_say_what_can_be_done(post: Post, alice: Owne
     assert gap["expected"] == 0
     post.bytes("fetch", b"no message").problem(422, "invalid-value")
     post.bytes("fetch", b"{}", "application/json").problem(415, "unsupported-media-type")
+
+
+def test_what_a_hub_refers_to_is_fetched_or_the_row_is_refused_or_put_off(
+    post: Post, alice: Owner, us: Identity, qs: Qs, world: QueueWorld
+) -> None:
+    alice.create()
+    large = bytes(100_000)
+    row = Hub(qs).row((BodyReference(hashlib.sha256(large).digest(), len(large)), [alice.config]))
+    late = post.enqueue(row, us)
+    late.problem(503, "unavailable")
+    assert late.headers["retry-after"] == "1"
+    world.hub_bodies.hubs[US] = lambda _sha256, _offset: (large[1:] + b"x", len(large))
+    post.enqueue(row, us).problem(422, "wrong-body")
+    world.hub_bodies.hubs[US] = lambda _sha256, _offset: (large, len(large))
+    answer = post.enqueue(row, us)
+    assert decode(EnqueueResponse.read, answer.body).results == (Result.OK,)
+    assert alice.messages() == [large]
 
 
 def test_only_a_peer_enqueues_and_in_its_own_name(

@@ -26,6 +26,7 @@ from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.queueing.state import Append, Entry, StreamKey
 from chalicelib.storage import clients
 from chalicelib.storage.delivery_memory import RememberedObjects
@@ -58,9 +59,11 @@ class Container:
         scribe, alarms = Scribe(ds.groups, ds.hints), MemoryAlarms(faults)
         removals = Removals(ds.groups, self.vault, scribe, alarms, clock, ds.inboxes)
         senders = Senders(ds.directory, ds.users)
-        self.commits = Commits(ds.groups, self.vault, scribe, senders, removals)
+        peers, calls = MemoryDsPeers(faults, Tables(), clock), MemoryPeerCalls(faults)
+        vouching = Vouching(ds.directory, peers, calls, EU)
+        self.commits = Commits(ds.groups, self.vault, scribe, senders, removals, vouching)
         self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints)
-        self.information = Information(ds.groups, self.vault, scribe, senders, ds.uploads, ds.keys)
+        self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys)
         enqueueing = self.qs.qs().enqueueing
         self.fanout = Fanout(
             ds.groups,
@@ -71,8 +74,8 @@ class Container:
             PeerQueueingServices(
                 EU,
                 lambda request: enqueueing.enqueue(request, EU),
-                MemoryDsPeers(faults, Tables(), clock),
-                MemoryPeerCalls(faults),
+                peers,
+                calls,
             ),
             Enclosures(ds.peer_bodies, EU),
             MembershipLog(ds.memberships, lambda _user, _group_id: None),

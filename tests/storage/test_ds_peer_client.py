@@ -85,6 +85,32 @@ def test_what_is_no_answer_is_unreachable_in_time(calls: HttpsPeerCalls, server:
     assert len(server.asked) == 1, "nothing is tried twice"
 
 
+def test_bytes_are_fetched_with_our_certificate_and_the_headers_come_along(
+    calls: HttpsPeerCalls, server: Server
+) -> None:
+    server.answer = lambda _: Reply(body=BODY, headers=(("Body-Length", "77"),))
+    status, headers, body = calls.get(at(server), "/ds/v1/federation/bodies/00?offset=7", 256, 9)
+    assert (status, headers["body-length"], body) == (200, "77", BODY)
+    (asked,) = server.asked
+    assert asked.client
+    assert (asked.method, asked.path, asked.body) == ("GET", "/ds/v1/federation/bodies/00?offset=7", b"")
+    assert asked.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(503), Reply(body=bytes(257)), Reply(delay=2), Reply(pieces=(b"x",) * 10, pause=0.2)],
+    ids=["unavailable", "long", "late", "drip"],
+)
+def test_a_fetch_has_a_bound_on_bytes_and_on_time(calls: HttpsPeerCalls, server: Server, reply: Reply) -> None:
+    server.answer = lambda _: reply
+    unhurried = HttpsPeerCalls(calls.tls)
+    began = time.monotonic()
+    with pytest.raises(Unreachable):
+        unhurried.get(at(server), "/", 256, 0.5)
+    assert time.monotonic() - began < 1.9
+
+
 def test_a_server_of_another_authority_is_not_called(calls: HttpsPeerCalls, tmp_path: Path) -> None:
     other = Authority(tmp_path / "other")
     with serving(other.issue_server("us"), lambda _: GOOD) as impostor:

@@ -165,6 +165,22 @@ class KeyPackagesQuery:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class KeyPackageRefQuery:
+    """What a delivery service asks another one of a KeyPackage: whether it was published there."""
+
+    key_package_ref: bytes
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Read the struct."""
+        return cls(reader.opaque())
+
+    def encode(self) -> bytes:
+        """Return the struct's encoding."""
+        return opaque(self.key_package_ref)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Upload:
     """Ask where a body may be put that is too large to be posted."""
 

@@ -29,5 +29,8 @@ BODY_LENGTH: Final = "Body-Length"
 KEY_PACKAGES: Final = "application/mimi-key-packages"
 """A KeyPackagesQuery, from one delivery service to another."""
 
+KEY_PACKAGE_REF: Final = "application/mimi-key-package-ref"
+"""A KeyPackageRefQuery, between delivery services; it is answered like a KeyPackagesQuery."""
+
 KEY_PACKAGES_RESPONSE: Final = "application/mimi-key-packages-response"
 """A KeyPackagesAnswer."""

@@ -32,6 +32,7 @@ from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
 from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, Kind, LogRow, PastEpoch
 from chalicelib.services.delivery.vault import Opened, Vault
+from chalicelib.services.delivery.vouching import Vouching
 
 RESTAGES = 5
 """How often a commit is judged again because something else changed the state within its epoch."""
@@ -51,6 +52,7 @@ class Commits:
     scribe: Scribe
     senders: Senders
     removals: Removals
+    vouching: Vouching
 
     def accept(self, asked: Asked, request: Update) -> bytes:
         """Make a commit the group's next epoch, or raise and change nothing.
@@ -116,7 +118,9 @@ class Commits:
             if removed != [index]:
                 raise WrongSender
         else:
-            asking = self.senders.client(state.group.suite, message).leaf_node
+            package = self.senders.client(state.group.suite, message)
+            asking = package.leaf_node
+            self.vouching.check(state, asking, package.reference(state.group.suite))
         if isinstance(request, ResyncClient) and request.sender != asking.signature_key:
             raise WrongSender
         joining = None if commit.path is None else commit.path.leaf_node

@@ -32,6 +32,7 @@ from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
 from chalicelib.services.delivery.state import GroupId, Head
 from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.delivery.vouching import Vouching
 
 INLINE_TREE = 3 << 20
 """The largest tree in bytes that goes into an answer; a larger one is fetched."""
@@ -47,6 +48,7 @@ class Information:
     vault: Vault
     scribe: Scribe
     senders: Senders
+    vouching: Vouching
     uploads: Uploads
     keys: DsKeys
 
@@ -107,7 +109,9 @@ class Information:
                 _, leaf = member(state, message)
                 return leaf.signature_key, policy.user(leaf), policy.client(leaf)
             case DSSenderType.KEY_PACKAGE_REF:
-                leaf = self.senders.client(state.group.suite, message).leaf_node
+                package = self.senders.client(state.group.suite, message)
+                leaf = package.leaf_node
+                self.vouching.check(state, leaf, package.reference(state.group.suite))
                 return leaf.signature_key, policy.user(leaf), policy.client(leaf)
             case DSSenderType.USER_KEY_HASH:
                 registered = self.senders.user(message)

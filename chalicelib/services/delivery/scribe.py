@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from chalicelib.errors import Unavailable
 from chalicelib.services.delivery.ports import FanoutHints, Groups
-from chalicelib.services.delivery.state import Answer, Head, LogRow, PastEpoch
+from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, Head, LogRow, PastEpoch
 from chalicelib.services.ports import Lost
 
 MOST_TRIES = 40
@@ -49,6 +49,11 @@ class Scribe:
                     before = fresh  # Only messages came between; what was judged still holds.
                     continue
             if rows:
-                self.hints.fan_out(before.group_id, range(after.shards))
+                self.hints.fan_out(before.group_id, [*range(after.shards), *_index(after, numbered)])
             return True
         raise Unavailable("too many messages are sent to the group at once")
+
+
+def _index(head: Head, rows: Sequence[LogRow]) -> Sequence[int]:
+    """Hurry the index of memberships along where it changes: an account event finds groups by it."""
+    return [MEMBERSHIPS] if not head.sealed and any(row.joined or row.left for row in rows) else []

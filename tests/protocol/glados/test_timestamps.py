@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import InvalidValue
-from chalicelib.protocol.timestamps import format_time, parse_time
+from chalicelib.protocol.timestamps import format_time, parse_time, start_of_month
 
 FIRST = -62_135_596_800_000  # 0001-01-01T00:00:00.000Z
 LAST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
@@ -60,3 +60,16 @@ def test_any_other_form_is_refused_and_its_field_named(text: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         parse_time(text, "since")
     assert refused.value.field == "since"
+
+
+@pytest.mark.parametrize(
+    ("moment", "month"),
+    [
+        ("2026-01-31T23:59:59.999Z", "2026-01-01T00:00:00.000Z"),
+        ("2024-02-29T00:00:00.001Z", "2024-02-01T00:00:00.000Z"),
+        ("2025-12-01T00:00:00.000Z", "2025-12-01T00:00:00.000Z"),
+        ("1970-01-02T00:00:00.000Z", "1970-01-01T00:00:00.000Z"),
+    ],
+)
+def test_a_month_begins_on_its_first_day_in_utc(moment: str, month: str) -> None:
+    assert start_of_month(parse_time(moment)) == parse_time(month)

@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
 from chalicelib.client.mls_member import Member, Pending
 from chalicelib.protocol.crypto import CipherSuite
+from chalicelib.protocol.delivery.directory import AddPackage, KeyPackageRefQuery
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.group_updates import (
@@ -25,10 +26,12 @@ from chalicelib.protocol.delivery.group_updates import (
     UpdateClient,
 )
 from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.media import KEY_PACKAGE_REF, KEY_PACKAGES_RESPONSE
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
+from chalicelib.protocol.delivery.policy import client_of, user_of
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
-from chalicelib.protocol.delivery.responses import DSResponse, Ok
+from chalicelib.protocol.delivery.responses import DSResponse, KeyPackagesAnswer, Ok
 from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
 from chalicelib.protocol.mls.commit import ProposalOrRef
 from chalicelib.protocol.mls.extensions import external_senders_extension
@@ -55,9 +58,10 @@ from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
-from chalicelib.services.delivery.state import GroupId, Head, User
+from chalicelib.services.delivery.state import DsPeer, GroupId, Head, User
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.delivery.vouching import PEER_PATH, Vouching
 from tests.fakes.delivery import DeliveryWorld
 from tests.services.delivery.messages import Renewing, kind_of, refused, update_of
 
@@ -108,11 +112,12 @@ class House:
             world.clock,
             world.domain,
         )
+        vouching = Vouching(world.directory, world.ds_peers, world.peer_calls, world.domain)
         self.desk = Desk(
             Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender),
-            Commits(world.groups, self.vault, scribe, senders, self.removals),
+            Commits(world.groups, self.vault, scribe, senders, self.removals, vouching),
             Sending(world.groups, self.vault, scribe, self.removals, world.hints),
-            Information(world.groups, self.vault, scribe, senders, world.uploads, world.keys),
+            Information(world.groups, self.vault, scribe, senders, vouching, world.uploads, world.keys),
             self.key_packages,
             self.uploading,
             world.clock,
@@ -150,6 +155,18 @@ class House:
         with refused(check):
             self.serve(message)
         assert self.world.tables.heads == before
+
+    def meanwhile(self, port: str, method: str, act: Callable[[], object]) -> None:
+        """Let something happen just before the next call of a port's method."""
+        fake = getattr(self.world, port)
+        call = getattr(fake, method)
+
+        def overtaken(*args: Any, **kwargs: Any) -> Any:
+            setattr(fake, method, call)
+            act()
+            return call(*args, **kwargs)
+
+        setattr(fake, method, overtaken)
 
     def state(self, group_id: GroupId = GROUP) -> GroupState:
         """Return what is known of a group."""
@@ -360,14 +377,48 @@ class Person:
         pending = self.commit(*(Remove(person.member.leaf_index) for person in people))
         return self.as_member(kind(update_of(pending))), pending
 
-    def asking_to_return(self) -> DSMessage:
-        reference = self.key_package().public.reference(self.member_suite)
+    def publish(self) -> None:
+        """Put a new KeyPackage into the directory of the delivery service that has the queue, as its user would."""
+        offered, world = self.key_package().public, self.house.world
+        reference = offered.reference(self.member_suite)
+        package = AddPackage.sign(offered, self.queue, self.identity.sign)
+        if self.domain == world.domain:
+            user, client = (
+                user_of(self.identity.credential),
+                client_of(self.identity.credential) or self.identity.signature_key,
+            )
+            world.directory.publish(user, client, SUITE, [(reference, package)])
+            return
+
+        def answer(path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]:
+            known = (path, media_type) == (PEER_PATH, KEY_PACKAGE_REF) and body == KeyPackageRefQuery(
+                reference
+            ).encode()
+            return 200, KEY_PACKAGES_RESPONSE, KeyPackagesAnswer((package,) if known else ()).encode()
+
+        if self.domain not in world.peer_calls.answers:
+            world.ds_peers.put(DsPeer(self.domain, f"https://{self.domain}", frozenset({self.domain})))
+        world.peer_calls.answers[self.domain] = answer
+
+    def asking_to_return(self, *, published: bool = True) -> DSMessage:
+        """Return the request for what an external commit needs, signed by a KeyPackage that is published, or is not."""
+        if published:
+            self.publish()
+        else:
+            self.key_package()
         assert self.offered is not None
+        reference = self.offered.public.reference(self.member_suite)
         request = ExternalCommitInfo(GROUP, self.identity.signature_key, self.offered.public, self.fresh())
         return self.sign(DSSenderID.key_package(reference), request)
 
     def returning(
-        self, info: GroupInfo, tree: bytes, old_leaf: int | None, leaving: Sequence[QueuedProposal] = ()
+        self,
+        info: GroupInfo,
+        tree: bytes,
+        old_leaf: int | None,
+        leaving: Sequence[QueuedProposal] = (),
+        *,
+        published: bool = True,
     ) -> tuple[DSMessage, Pending]:
         """Return the request to come in by an external commit: anew, or in the place of an old leaf."""
         proposals = [] if old_leaf is None else [ProposalOrRef(Remove(old_leaf))]
@@ -375,7 +426,12 @@ class Person:
         pending = Member.join_by_external_commit(
             self.identity, info, tree, self.random, self.now, proposals=proposals, queued=leaving, policy=Policy()
         )
-        offered = self.key_package().public
+        if published:
+            self.publish()
+        else:
+            self.key_package()
+        assert self.offered is not None
+        offered = self.offered.public
         sender = DSSenderID.key_package(offered.reference(self.member_suite))
         if old_leaf is None:
             joining = JoinByExternalCommit(update_of(pending), offered, self.queue, self.fresh())

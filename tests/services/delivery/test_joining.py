@@ -30,7 +30,9 @@ def welcome_info(person: Person, epoch: int, **changes: Any) -> DSMessage:
 
 
 def external_info(person: Person, **changes: Any) -> DSMessage:
-    offered = person.key_package().public
+    person.publish()
+    assert person.offered is not None
+    offered = person.offered.public
     request = ExternalCommitInfo(b"a group", person.identity.signature_key, offered, person.fresh())
     sender = DSSenderID.key_package(offered.reference(person.member_suite))
     return person.sign(sender, dataclasses.replace(request, **changes))
@@ -152,7 +154,6 @@ def test_nobody_else_may_ask(house: House, alice: Person, group: GroupId) -> Non
     for message in (
         external_info(dora),
         external_info(alice, sender=bytes(32)),
-        external_info(alice, key_package=None),
     ):
         with pytest.raises(UnknownGroup):
             house.serve(message)

@@ -1,6 +1,7 @@
 """Sealed groups (-02 §7): their life, who is kept out, what lies at rest, and what falls due while nobody asks."""
 
 import dataclasses
+import hashlib
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,8 +12,8 @@ from chalicelib.client.mls_identity import Identity
 from chalicelib.client.mls_member import Pending
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest
 from chalicelib.protocol.delivery.group_updates import CommitRequest, DeleteGroupRequest
-from chalicelib.protocol.delivery.info_requests import UpdateQueueInfo, WelcomeInfo
-from chalicelib.protocol.delivery.messages import Body, DSMessage, DSSenderID
+from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse
 from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover, Removed, UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
@@ -21,10 +22,12 @@ from chalicelib.protocol.delivery.sealed_state import SMALLEST
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.proposals import SelfRemove
 from chalicelib.protocol.timestamps import DAY, HOUR, start_of_month
-from chalicelib.services.delivery import vault
+from chalicelib.services.delivery import commits, recipients, vault
 from chalicelib.services.delivery.ports import MOST_NOTES
 from chalicelib.services.delivery.safe import MOST_PAST
-from chalicelib.services.delivery.state import GroupId, Kind
+from chalicelib.services.delivery.sealed_rows import OpenRow
+from chalicelib.services.delivery.state import GroupId, Kind, User
+from tests.fakes.clock import FixedEntropy
 from tests.services.delivery.house import GROUP, SUITE, House, Person
 from tests.services.delivery.messages import update_of
 
@@ -156,6 +159,26 @@ def test_proposals_wait_in_the_sealed_state(cast: Cast) -> None:
     pending = alice.commit(reference)
     assert house.serve(alice.as_member(CommitRequest(update_of(pending)))) == Ok()
     assert traces(house, alice, bob) == set()
+
+
+def test_a_pseudonym_is_a_user_like_any_other() -> None:
+    """Its key may be registered under the pseudonym; who does without is known by leaf and KeyPackage."""
+    house = House()
+    alice, bob = Insider(house, "alice"), Insider(house, "bob")
+    for person in (alice, bob):
+        name = b"pseudonym of " + person.name.encode()
+        person.identity = Identity.basic(SUITE, name, person.random, (SELF_REMOVE,))
+    alice.create()
+    alice.add(bob)
+    user = Identity.basic(SUITE, b"", bob.random)
+    house.world.users.register(User(b"pseudonym of bob", "an AP", SUITE, user.signature_key))
+    request = ExternalCommitInfo(GROUP, user.signature_key, None, bob.fresh(), sealed_key(house))
+    sender = DSSenderID.user(hashlib.sha256(user.signature_key).digest())
+    answer = house.serve(sign_message(sender, DSRequest(request), user.sign))
+    assert answer.group_info.body.group_context == bob.member.group.context
+    without = dataclasses.replace(request, state_key=None)
+    with pytest.raises(UnknownGroup):
+        house.serve(sign_message(sender, DSRequest(without), user.sign))
 
 
 def test_a_new_queue_gets_what_comes_after(cast: Cast) -> None:
@@ -319,6 +342,49 @@ def test_nothing_of_the_members_can_be_read_at_rest(cast: Cast) -> None:
     assert all(house.world.memberships.of(user) == [] for user in (b"mimi://example.com/u/alice", b"alice"))
 
 
+def test_a_sealed_group_begins_without_a_row() -> None:
+    house = House()
+    alice = Insider(house, "alice")
+    alice.create()
+    assert (house.head().seq, house.world.tables.logs[GROUP], traces(house, alice)) == (0, {}, set())
+    house.deliver()
+    assert house.noticed == []
+
+
+def test_a_row_names_the_queues_that_get_it_and_no_other(cast: Cast) -> None:
+    house, alice, bob, carol = cast.house, cast.alice, cast.bob, cast.carol
+    assert house.serve(alice.adding(carol)[0]) == Ok()
+    commit, welcome = (house.vault.disclose(GROUP, row) for row in house.world.tables.logs[GROUP].values())
+    assert isinstance(commit, OpenRow)
+    assert isinstance(welcome, OpenRow)
+    assert (commit.kind, commit.queues) == (Kind.COMMIT, (bob.queue,))
+    assert (welcome.kind, welcome.queues) == (Kind.WELCOME, (carol.queue,))
+    assert [place for _, place in welcome.joiners] == [0]
+    assert commit.inbox_key == welcome.inbox_key == contents(cast).inbox
+
+
+def test_each_group_has_an_inbox_key_of_its_own(cast: Cast) -> None:
+    other = new_cast()
+    other.house.world.entropy = FixedEntropy("another seed")
+    other.house.restart()
+    Insider(other.house, "dave").create(OTHER)
+    key = contents(cast).inbox_key
+    opened = other.house.vault.unlock(other.house.head(OTHER), sealed_key(other.house, KEY, OTHER))
+    assert opened.safe is not None
+    assert len({key, opened.safe.inbox_key, bytes(32)}) == 3
+    assert contents(cast).inbox_key == key
+
+
+def test_a_sealed_group_has_one_shard_however_large_it_is(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "SHARD_LEAVES", 1)
+    monkeypatch.setattr(recipients, "SHARD_LEAVES", 1)
+    cast.alice.add(cast.carol)
+    assert cast.house.head().shards == 1
+    cast.alice.say(b"hello")
+    cast.house.deliver()
+    assert len(got(cast.house, cast.carol)) == 2
+
+
 def test_of_a_group_that_is_not_sealed_everything_can() -> None:
     house = House()
     alice, bob = Person(house, "alice"), Person(house, "bob")
@@ -402,7 +468,7 @@ def test_rows_stay_while_a_domain_is_behind(cast: Cast) -> None:
     house.deliver()
     assert len(got(house, carol)) == 3
     assert house.world.tables.logs[GROUP] == {}
-    assert house.world.wakes.due(house.world.clock() + DAY, 9) == []
+    assert house.world.tables.wakes == {}
 
 
 # What falls due while nobody asks.
@@ -471,6 +537,10 @@ def test_who_is_not_removed_within_the_hour_is_quarantined_at_the_next_request(c
     alice.say(b"two")
     with pytest.raises(Removed):
         bob.say(b"three")
+    # His queue may well be there again: he gets nothing more.
+    house.deliver()
+    house.world.queueing_services.results.clear()
+    alice.say(b"four")
     before = len(got(house, bob))
     house.deliver()
     assert len(got(house, bob)) == before

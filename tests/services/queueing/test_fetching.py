@@ -146,6 +146,7 @@ def test_another_length_than_was_said_is_refused(
 ) -> None:
     store.keep(BODY)
     check_refused(world, hub, hub.row((refer(BODY, length), [alice.config])))
+    assert len(world.hub_bodies.asked) == 1, "the first answer says it"
     # Also where the hub agrees with itself, and where pieces of the right length came before.
     store.longer = length - len(BODY)
     check_refused(world, hub, hub.row((refer(BODY, length), [alice.config])))
@@ -180,7 +181,7 @@ def test_a_hub_that_sends_more_than_there_can_be_is_refused(
 ) -> None:
     world.hub_bodies.hubs[US] = lambda _sha256, _offset: (BODY + b"more", len(BODY))
     check_refused(world, hub, hub.row((refer(BODY), [alice.config])))
-    assert world.pieces.kept == {}
+    assert ("pieces", "keep") not in world.faults.calls
 
 
 def test_two_lengths_of_one_message_are_refused(world: QueueWorld, alice: Owner, hub: Hub) -> None:
@@ -224,6 +225,15 @@ def test_a_slow_hub_is_told_to_come_again_and_the_next_try_goes_on(
     assert world.clock() - began <= 2 * fetching.TIME
     assert hub.give(row) == [OK]
     assert alice.messages() == [BODY]
+
+
+def test_the_time_may_be_up_between_two_pieces(world: QueueWorld, alice: Owner, hub: Hub, store: Store) -> None:
+    world.hub_bodies.takes = fetching.TIME
+    row = hub.row((store.keep(BODY), [alice.config]))
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            hub.give(row)
+    assert hub.give(row) == [OK]
 
 
 def test_a_hub_that_is_down_leaves_the_row_for_later(world: QueueWorld, alice: Owner, hub: Hub, store: Store) -> None:

@@ -16,8 +16,9 @@ from chalicelib.errors import (
 from chalicelib.protocol.delivery.parts import Freshness
 from chalicelib.protocol.delivery.queue_requests import CreateQueue, DeleteQueue, Fetch, UpdateQueue
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
-from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND
 from chalicelib.services.ports import Unreachable
+from chalicelib.services.queueing.state import QueueId
 from tests.fakes.queueing import QueueWorld
 from tests.services.queueing.queues import SUITE, US, Hub, Owner, Qs
 
@@ -202,6 +203,26 @@ def test_queues_that_nobody_fetches_from_go_after_90_days(world: QueueWorld, qs:
         Result.OK,
         Result.INVALID_CLIENT_QUEUE_INFORMATION,
     ]
+
+
+def test_a_run_goes_on_until_none_is_left_or_its_time_is_up(
+    world: QueueWorld, qs: Qs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(170):
+        Owner(qs, f"client {number}").create(f"192.0.2.{number}")
+    world.clock.advance(91 * DAY)
+    bury = world.heads.bury
+
+    def slow(queue_id: QueueId, now: int, unless_active_after: int) -> bool:
+        world.clock.advance(2 * SECOND)
+        return bury(queue_id, now, unless_active_after)
+
+    monkeypatch.setattr(world.heads, "bury", slow)
+    began = world.clock()
+    assert qs.upkeep.run() == 150, "three steps of 50, of 100 seconds each"
+    assert world.clock() - began == 5 * MINUTE
+    assert qs.upkeep.run() == 20
+    assert qs.upkeep.run() == 0
 
 
 def test_a_queue_that_was_fetched_from_meanwhile_stays(
