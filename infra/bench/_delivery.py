@@ -94,7 +94,7 @@ class CrowdGroup:
         shards = -(-records.extent // SHARD_LEAVES)
         head = Head(self.group_id, self.group.epoch, 1, rows, change.root, shards, created_at=now, used_at=now)
         row = LogRow(rows, Kind.CREATED, self.group.epoch, change.root, now, b"", sender=0)
-        groups.create(head, [row], Answer(bytes(32), b"", now + DAY))
+        groups.create(head, [row], Answer(bytes(32), b"created", now + DAY))
 
     def committing(self, now: int) -> DSMessage:
         """Return a random member's request to renew its path; it is taken for accepted."""
