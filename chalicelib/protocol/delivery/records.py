@@ -71,6 +71,11 @@ class Records:
         """Return the stored directory."""
         return opaque(b"".join(self.directory))
 
+    @property
+    def extent(self) -> int:
+        """Return how many leaves the chunks cover; nobody beyond has a record."""
+        return len(self.directory) * LEAVES
+
     def get(self, leaf_index: int) -> DeliveryRecord | None:
         """Return a member's record, or None for a leaf that has none."""
         return self._chunk(leaf_index // LEAVES).get(leaf_index % LEAVES)
@@ -85,7 +90,7 @@ class Records:
 
     def all(self) -> Iterator[tuple[int, DeliveryRecord]]:
         """Give every record: the whole directory is read."""
-        return self.between(0, len(self.directory) * LEAVES)
+        return self.between(0, self.extent)
 
     def prefetch(self, leaves: Iterable[int]) -> None:
         """Load together the chunks of some leaves."""
