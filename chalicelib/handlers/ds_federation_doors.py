@@ -59,7 +59,5 @@ def published_key_package(call: Call[Any]) -> bytes:
 def forward(call: Call[Any]) -> Reply:
     """Pass a client's request on to the delivery service that is its group's hub, and its answer back."""
     domain, operation = call.parameters["domain"], call.parameters["operation"]
-    status, media_type, answer = groups.proxy().forward(
-        domain, operation, call.media_type, call.raw_body, call.source.encode()
-    )
+    status, media_type, answer = groups.proxy().forward(domain, operation, call.media_type, call.raw_body, call.source)
     return Reply(answer, status, {"Content-Type": media_type})

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from chalicelib.protocol.delivery.media import BODY_LENGTH
 from chalicelib.services.delivery.enclosures import PATH, PIECE
 from chalicelib.services.delivery.ports import DsPeers, PeerCalls
-from chalicelib.services.ports import Unreachable
-from chalicelib.services.queueing.ports import Digests
+from chalicelib.services.ports import Digests, Unreachable
 from chalicelib.storage.objects import Objects
 
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)

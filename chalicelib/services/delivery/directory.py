@@ -30,10 +30,11 @@ from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.limits import ASKED_BY_PEER, ASKED_BY_USER, CLAIMED, PUBLISHED, Limits
+from chalicelib.services.delivery.limits import ASKED_BY_PEER, ASKED_BY_USER, CLAIMED, PUBLISHED
 from chalicelib.services.delivery.ports import AccountEvents, Directory, DsPeers, PeerCalls
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.state import DsPeer
+from chalicelib.services.limits import Limits
 from chalicelib.services.ports import Clock, Unreachable
 
 PEER_PATH = "/ds/v1/federation/key-packages"
