@@ -239,9 +239,10 @@ class DeliveryStory:
             expect(holds=device.epoch(group_id) == epoch, what=f"{device.name} is in epoch {epoch}")
         hashes = {device.tree_hash(group_id) for device in members}
         expect(holds=len(hashes) == 1, what="all members have the same tree")
-        for speaker in members:
-            data = os.urandom(12)
+        said = {speaker: os.urandom(12) for speaker in members}
+        for speaker, data in said.items():
             speaker.say(group_id, data)
+        for speaker, data in said.items():
             for listener in members:
                 if listener is not speaker:
                     listener.hear(group_id, data)

@@ -162,7 +162,7 @@ class Commits:
             rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
         rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
         stored = self.vault.store(opened, change, rows, now=asked.now, past=past, more=more)
-        shards = 1 if head.sealed else -(-change.state.group.tree.leaf_capacity // SHARD_LEAVES)
+        shards = 1 if head.sealed else -(-change.state.records.extent // SHARD_LEAVES)
         after = dataclasses.replace(
             stored.head,
             epoch=epoch,
