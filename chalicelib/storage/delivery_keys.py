@@ -46,7 +46,7 @@ class AwsDsKeys:
             raise CannotOpen
         return open_sealed(_state_private(key.key), STATE_KEY, context, Sealed(key_epoch, ciphertext))
 
-    def digest(self, purpose: str, *parts: bytes) -> bytes:
+    def digest(self, purpose: str, *parts: str | bytes) -> bytes:
         """Return a keyed one-way digest, separate for each purpose."""
         return keyed_hash(self.keys.in_use("digest").key, f"delivery {purpose}", *parts)
 

@@ -8,9 +8,10 @@ from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.services.delivery.peering import Peering, calling, known
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.fetching import Fetching
+from chalicelib.services.limits import Limits
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.enqueueing import Enqueueing
-from chalicelib.services.queueing.limits import CreationLimits, HubLimits
+from chalicelib.services.queueing.limits import HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.reading import Reading
 from chalicelib.services.queueing.upkeep import Upkeep
@@ -98,7 +99,7 @@ def queue_owners() -> Owners:
     """Creating, changing and deleting queues."""
     keyring, clock = wiring.keyring(), wiring.clock()
     authentication = Authentication(queue_heads(), clock, ds_domain())
-    limits = CreationLimits(wiring.buckets(), keyring)
+    limits = Limits(wiring.buckets(), keyring)
     return Owners(queue_heads(), queue_entries(), authentication, limits, keyring, clock)
 
 

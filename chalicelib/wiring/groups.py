@@ -12,7 +12,6 @@ from chalicelib.services.delivery.directory import KeyPackageDirectory
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
-from chalicelib.services.delivery.limits import Limits
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
@@ -24,6 +23,7 @@ from chalicelib.services.delivery.upkeep import Upkeep
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
+from chalicelib.services.limits import Limits
 from chalicelib.services.queueing.closing import Closing
 from chalicelib.storage.delivery_account_events import AwsAccountEvents
 from chalicelib.storage.delivery_directory import AwsDirectory

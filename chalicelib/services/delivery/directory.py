@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from chalicelib.errors import DecodeError, InvalidValue, TooManyRequests, Unavailable
 from chalicelib.protocol.crypto import CIPHER_SUITES, CipherSuite, cipher_suite
-from chalicelib.protocol.delivery import media
+from chalicelib.protocol.delivery import media, paths
 from chalicelib.protocol.delivery.directory import (
     AddPackage,
     KeyPackages,
@@ -30,13 +30,12 @@ from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.limits import ASKED_BY_PEER, ASKED_BY_USER, CLAIMED, PUBLISHED, Limits
+from chalicelib.services.delivery.limits import ASKED_BY_PEER, ASKED_BY_USER, CLAIMED, PUBLISHED
 from chalicelib.services.delivery.ports import AccountEvents, Directory, DsPeers, PeerCalls
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.state import DsPeer
+from chalicelib.services.limits import Limits
 from chalicelib.services.ports import Clock, Unreachable
-
-PEER_PATH = "/ds/v1/federation/key-packages"
 
 MOST_PACKAGES = 200
 MOST_CLIENTS = 50
@@ -106,7 +105,8 @@ class KeyPackageDirectory:
             if peer is None:
                 packages = self._take(request.users, suite, asked.now)
             else:
-                packages = self._ask(peer, KeyPackagesQuery(suite.number, request.users))
+                query = KeyPackagesQuery(suite.number, request.users).encode()
+                packages = fetch_key_packages(self.calls, peer, paths.KEY_PACKAGES, media.KEY_PACKAGES, query)
         except TooManyRequests:
             # Nothing was given out. Where a peer does not answer, something may have been, and it stays spent.
             self.limits.give_back(ASKED_BY_USER, asking, len(request.users))
@@ -169,19 +169,23 @@ class KeyPackageDirectory:
             size += sum(len(package.signed) for package in claimed)
         return tuple(packages)
 
-    def _ask(self, peer: DsPeer, query: KeyPackagesQuery) -> tuple[AddPackage, ...]:
-        try:
-            status, media_type, body = self.calls.post(peer, PEER_PATH, media.KEY_PACKAGES, query.encode())
-        except Unreachable as error:
-            raise Unavailable("the users' delivery service does not answer", 5) from error
-        if status == 429:
-            raise TooManyRequests(ASKED_BY_PEER.name, MINUTE / SECOND)
-        if status != 200 or media_type != media.KEY_PACKAGES_RESPONSE:
-            raise Unavailable("the users' delivery service does not give KeyPackages", 60)
-        try:
-            return decode(KeyPackagesAnswer.read, body, TREE_ELEMENTS).add_packages
-        except DecodeError as error:
-            raise Unavailable("the users' delivery service answered with something that is no answer", 60) from error
+
+def fetch_key_packages(
+    calls: PeerCalls, peer: DsPeer, path: str, media_type: str, query: bytes
+) -> tuple[AddPackage, ...]:
+    """Ask another delivery service for KeyPackages by one of its routes; raise `Unavailable` where it gives none."""
+    try:
+        status, answered, body = calls.post(peer, path, media_type, query)
+    except Unreachable as error:
+        raise Unavailable("the users' delivery service does not answer", 5) from error
+    if status == 429:
+        raise TooManyRequests(ASKED_BY_PEER.name, MINUTE / SECOND)
+    if status != 200 or answered != media.KEY_PACKAGES_RESPONSE:
+        raise Unavailable("the users' delivery service does not give KeyPackages", 60)
+    try:
+        return decode(KeyPackagesAnswer.read, body, TREE_ELEMENTS).add_packages
+    except DecodeError as error:
+        raise Unavailable("the users' delivery service answered with something that is no answer", 60) from error
 
 
 def _check_users(users: Sequence[UserID]) -> None:

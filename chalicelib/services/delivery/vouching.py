@@ -11,8 +11,7 @@ removed still knows it.
 
 import dataclasses
 
-from chalicelib.errors import DecodeError, Unavailable
-from chalicelib.protocol.delivery import media
+from chalicelib.protocol.delivery import media, paths
 from chalicelib.protocol.delivery.directory import AddPackage, KeyPackageRefQuery
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer
@@ -20,12 +19,9 @@ from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.directory import fetch_key_packages
 from chalicelib.services.delivery.ports import Directory, DsPeers, PeerCalls
 from chalicelib.services.delivery.senders import WrongSender
-from chalicelib.services.delivery.state import DsPeer
-from chalicelib.services.ports import Unreachable
-
-PEER_PATH = "/ds/v1/federation/published-key-packages"
 
 
 class NotVouchedFor(WrongSender):
@@ -69,18 +65,10 @@ class Vouching:
         if home == self.domain:
             return self.directory.find(reference)
         peer = self.peers.of_domain(home)
-        return None if peer is None else self._ask(peer, reference)
-
-    def _ask(self, peer: DsPeer, reference: bytes) -> AddPackage | None:
+        if peer is None:
+            return None
         query = KeyPackageRefQuery(reference).encode()
-        try:
-            status, media_type, body = self.calls.post(peer, PEER_PATH, media.KEY_PACKAGE_REF, query)
-            told = status == 200 and media_type == media.KEY_PACKAGES_RESPONSE
-            packages = decode(KeyPackagesAnswer.read, body).add_packages if told else None
-        except (Unreachable, DecodeError) as error:
-            raise Unavailable("the delivery service of the user's queues does not answer", 5) from error
-        if packages is None:
-            raise Unavailable("the delivery service of the user's queues does not say what it published", 60)
+        packages = fetch_key_packages(self.calls, peer, paths.PUBLISHED_KEY_PACKAGES, media.KEY_PACKAGE_REF, query)
         return packages[0] if packages else None
 
 

@@ -23,11 +23,11 @@ from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Res
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import uint32
 from chalicelib.services.fetching import Fetching
-from chalicelib.services.ports import Clock, Lost
+from chalicelib.services.ports import Clock, Digests, Lost
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.limits import HubLimits, tokens_left
 from chalicelib.services.queueing.owners import token_digest
-from chalicelib.services.queueing.ports import Bodies, Digests, QueueEntries, QueueHeads, Streams, Wait
+from chalicelib.services.queueing.ports import Bodies, QueueEntries, QueueHeads, Streams, Wait
 from chalicelib.services.queueing.state import (
     MOST_BYTES,
     RETENTION,

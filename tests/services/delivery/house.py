@@ -16,7 +16,6 @@ from chalicelib.services.delivery.directory import KeyPackageDirectory
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
-from chalicelib.services.delivery.limits import Limits
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
@@ -29,6 +28,7 @@ from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.fetching import Fetching
+from chalicelib.services.limits import Limits
 from tests.fakes.delivery import DeliveryWorld
 from tests.services.delivery.messages import kind_of, refused
 from tests.services.delivery.people import GROUP, SECOND, SUITE, Person, done, settled

@@ -28,6 +28,7 @@ from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, Updat
 from chalicelib.protocol.delivery.media import KEY_PACKAGE_REF, KEY_PACKAGES_RESPONSE
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
+from chalicelib.protocol.delivery.paths import PUBLISHED_KEY_PACKAGES
 from chalicelib.protocol.delivery.policy import client_of, user_of
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer, Ok
@@ -41,7 +42,6 @@ from chalicelib.protocol.mls.proposal_list import QueuedProposal
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove, SelfRemove
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.services.delivery.state import DsPeer, GroupId, User
-from chalicelib.services.delivery.vouching import PEER_PATH
 from tests.services.delivery.messages import Renewing, update_of
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Person:
             return
 
         def answer(path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]:
-            known = (path, media_type) == (PEER_PATH, KEY_PACKAGE_REF) and body == KeyPackageRefQuery(
+            known = (path, media_type) == (PUBLISHED_KEY_PACKAGES, KEY_PACKAGE_REF) and body == KeyPackageRefQuery(
                 reference
             ).encode()
             return 200, KEY_PACKAGES_RESPONSE, KeyPackagesAnswer((package,) if known else ()).encode()
