@@ -97,8 +97,9 @@ def seal_state_key(key: ServiceKey, group_id: bytes, state_key: bytes) -> Sealed
 class DeliveryClient:
     """Speaks to one hub, as one signer. It serves many threads.
 
-    `url` is the hub's own address or, with `forwarded`, that of one's own delivery service. `uploader` signs
-    uploads, which a hub takes from its users only: a member signs a large commit as a leaf, and uploads it as a user.
+    `url` is the hub's own address or, with `forwarded`, that of one's own delivery service. `uploader` signs uploads,
+    which a service takes from its users only: a member signs a large commit as a leaf, and uploads it as a user. A
+    guest of the hub is forwarded, and then it is a user of its own service; the hub fetches there what was uploaded.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class DeliveryClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._https = Https(url, ca, sleep)
-        self._requests = Requests(self._https, Domain(hub), signer, uploader, forwarded, clock, entropy)
+        self._requests = Requests(self._https, Domain(hub), signer, uploader, forwarded, clock, entropy, sleep)
         self._fresh = self._requests.fresh
         self._key = signer.signature_key
         self._state_keys: dict[bytes, tuple[bytes, ServiceKey]] = {}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from chalicelib.client.ds_https import PROBLEM, Https, NoAnswer, NotAnAnswer, Reply
+from chalicelib.client.ds_https import PROBLEM, Https, NoAnswer, NotAnAnswer, Reply, describe
 from chalicelib.client.signer import Signer
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery import media
@@ -26,6 +26,12 @@ from chalicelib.protocol.tls import decode
 
 LARGEST_POST: Final = 3_000_000
 """Bytes of a message that is posted as it is; a larger one is uploaded first."""
+
+FETCHING_TRIES: Final = 8
+"""How often a hub is asked that has not fetched all of a large message yet; each try goes on where the last ended."""
+
+LONGEST_WAIT: Final = 10.0
+"""Seconds between two of these tries, however many the hub says."""
 
 _HELD_BACK = {429: DSErrorCode.TOO_MANY_REQUESTS, 503: DSErrorCode.UNAVAILABLE}
 
@@ -85,10 +91,11 @@ class Requests:
     forwarded: bool
     clock: Callable[[], float]
     entropy: Callable[[int], bytes]
+    sleep: Callable[[float], None]
 
-    def fresh(self) -> Freshness:
-        """Return what makes a request good once, from now on and at the hub."""
-        return Freshness(int(self.clock() * 1000), self.entropy(NONCE_SIZE), self.hub)
+    def fresh(self, domain: Domain | None = None) -> Freshness:
+        """Return what makes a request good once, from now on and at the hub, or at another service."""
+        return Freshness(int(self.clock() * 1000), self.entropy(NONCE_SIZE), domain or self.hub)
 
     def ask(self, sender: DSSenderID, body: Body, kind: type[Given]) -> Given:
         """Sign and send a request, and return its answer, which is of this kind."""
@@ -107,20 +114,36 @@ class Requests:
                 reply = self.https.post(path, media.DS_MESSAGE, encoded, media.DS_RESPONSE)
             else:
                 self._upload(message.sender_id, encoded, digest)
-                reference = UploadReference(digest, len(encoded)).encode()
-                reply = self.https.post(path, media.DS_REFERENCE, reference, media.DS_RESPONSE)
+                return self._refer(path, UploadReference(digest, len(encoded)))
             return _answer(reply, digest)
         except (NoAnswer, DeliveryRefused) as failure:
             failure.message = message
             raise
 
     def _upload(self, sender: DSSenderID, encoded: bytes, digest: bytes) -> None:
+        """Upload a message to the service at hand: to the hub, or to one's own for the hub to fetch it there."""
         signer, uploader = self.uploader or (self.signer, sender)
-        request = DSRequest(Upload(digest, len(encoded), self.fresh()))
-        answer = self.send(sign_message(uploader, request, signer.sign))
+        taken_by = Domain(describe(self.https).domain) if self.forwarded else self.hub
+        request = sign_message(uploader, DSRequest(Upload(digest, len(encoded), self.fresh(taken_by))), signer.sign)
+        path = f"/ds/v1/{request.request.request_type.route}"
+        reply = self.https.post(path, media.DS_MESSAGE, request.encode(), media.DS_RESPONSE)
+        answer = _answer(reply, request.request_sha256)
         if not isinstance(answer, UploadAnswer):
             raise NotAnAnswer("an upload was answered with something else")
         self.https.put(answer.url, encoded)
+
+    def _refer(self, path: str, reference: UploadReference) -> Answer:
+        """Ask for what was uploaded; where a hub has to fetch it, some times over."""
+        tries = FETCHING_TRIES if self.forwarded else 1
+        while True:
+            tries -= 1
+            reply = self.https.post(path, media.DS_REFERENCE, reference.encode(), media.DS_RESPONSE)
+            try:
+                return _answer(reply, reference.sha256)
+            except DeliveryRefused as refused:
+                if refused.code is not DSErrorCode.UNAVAILABLE or not tries:
+                    raise
+                self.sleep(min(refused.retry_after, LONGEST_WAIT))
 
 
 def _answer(reply: Reply, digest: bytes) -> Answer:

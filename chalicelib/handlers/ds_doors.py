@@ -1,7 +1,8 @@
 """The delivery service's doors: every operation its own route, taking a DSMessage and giving a DSResponse (-02 §2.4).
 
 They are open to callers without a client certificate: each message is signed by its sender. A message that is too
-large for the gateway comes as a reference to an upload.
+large for the gateway comes as a reference to an upload: to one that lies here, or, if a delivery service calls that is
+admitted, to one that lies there.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from chalicelib.handlers.ds_refusals import refused
 from chalicelib.handlers.routing import Door
 from chalicelib.protocol.delivery.media import DS_MESSAGE, DS_REFERENCE, DS_RESPONSE
 from chalicelib.protocol.delivery.messages import ROUTES
-from chalicelib.wiring import groups
+from chalicelib.wiring import delivery, groups
 
 door = Door(__name__)
 
@@ -21,7 +22,7 @@ def _view(operation: str) -> Callable[[Call[Any]], bytes]:
     def view(call: Call[Any]) -> bytes:
         content = call.raw_body
         if call.media_type == DS_REFERENCE:
-            content = groups.uploading().fetch_reference(content)
+            content = groups.uploading().fetch_reference(content, delivery.known_peer(call.thumbprint))
         return groups.desk().serve(operation, content)
 
     view.__doc__ = f"Serve the operation {operation} of a signed DSMessage."

@@ -12,6 +12,7 @@ from chalicelib.handlers.routing import Door
 from chalicelib.protocol.delivery.media import (
     BODY_LENGTH,
     DS_MESSAGE,
+    DS_REFERENCE,
     DS_RESPONSE,
     KEY_PACKAGE_REF,
     KEY_PACKAGES,
@@ -23,6 +24,7 @@ from chalicelib.services.delivery.vouching import PEER_PATH as VOUCHING_PATH
 from chalicelib.wiring import groups
 
 BYTES = "application/octet-stream"
+TAKES = (DS_MESSAGE, DS_REFERENCE)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OFFSET = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
@@ -53,9 +55,7 @@ def published_key_package(call: Call[Any]) -> bytes:
     return groups.vouching().answer(call.raw_body)
 
 
-@door.serve(
-    "POST", "/ds/v1/hubs/{domain}/{operation}", "anyone", takes_bytes=(DS_MESSAGE,), gives=DS_RESPONSE, refused=refused
-)  # fmt: skip
+@door.serve("POST", "/ds/v1/hubs/{domain}/{operation}", "anyone", takes_bytes=TAKES, gives=DS_RESPONSE, refused=refused)
 def forward(call: Call[Any]) -> Reply:
     """Pass a client's request on to the delivery service that is its group's hub, and its answer back."""
     domain, operation = call.parameters["domain"], call.parameters["operation"]

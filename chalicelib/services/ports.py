@@ -3,7 +3,7 @@
 Each package owns its other ports in its own `ports.py`; here is only what is the same for all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 Clock = Callable[[], int]  # Milliseconds since 1970.
@@ -50,3 +50,22 @@ class Alarms(Protocol):
     """Count something an operator should see. No identifier goes in; `name` is one of few, `about` a peer or AP."""
 
     def raise_(self, name: str, about: str) -> None: ...
+
+
+class RemoteBodies(Protocol):
+    """Messages that other domains keep for us.
+
+    `fetch` returns some bytes of a message from an offset, and the length that the domain says it has. It raises
+    `LookupError` where the domain says that it has none such, and `Unreachable` where it does not answer within so
+    many milliseconds, or is not one we know. Nothing of what it returns was checked.
+    """
+
+    def fetch(self, domain: str, sha256: bytes, offset: int, within: int) -> tuple[bytes, int]: ...
+
+
+class Pieces(Protocol):
+    """Pieces of messages on their way here, each kept for a day at least, by domain, message and where it begins."""
+
+    def keep(self, domain: str, sha256: bytes, offset: int, piece: bytes) -> None: ...
+    def load(self, domain: str, sha256: bytes, offset: int) -> bytes | None: ...
+    def forget(self, domain: str, sha256: bytes, offsets: Sequence[int]) -> None: ...

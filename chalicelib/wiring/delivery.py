@@ -5,11 +5,11 @@ import functools
 from chalicelib import config as settings
 from chalicelib import wiring
 from chalicelib.protocol.delivery.parts import Domain
-from chalicelib.services.delivery.peering import Peering, calling
+from chalicelib.services.delivery.peering import Peering, calling, known
 from chalicelib.services.delivery.state import DsPeer
+from chalicelib.services.fetching import Fetching
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.enqueueing import Enqueueing
-from chalicelib.services.queueing.fetching import Fetching
 from chalicelib.services.queueing.limits import CreationLimits, HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.reading import Reading
@@ -21,8 +21,8 @@ from chalicelib.storage.objects import Objects
 from chalicelib.storage.queueing_bodies import AwsBodies
 from chalicelib.storage.queueing_entries import AwsQueueEntries
 from chalicelib.storage.queueing_heads import AwsQueueHeads
-from chalicelib.storage.queueing_hub_bodies import AwsPieces, PeerHubBodies
 from chalicelib.storage.queueing_streams import AwsStreams
+from chalicelib.storage.remote_bodies import AwsPieces, PeerRemoteBodies
 
 
 def config() -> settings.DeliveryConfig:
@@ -50,6 +50,11 @@ def peer_calls() -> HttpsPeerCalls:
 def calling_peer(thumbprint: str | None) -> DsPeer:
     """The delivery service that a client certificate belongs to."""
     return calling(ds_peers(), thumbprint)
+
+
+def known_peer(thumbprint: str | None) -> DsPeer | None:
+    """The delivery service that a client certificate belongs to, if there is one."""
+    return known(ds_peers(), thumbprint)
 
 
 @functools.cache
@@ -107,9 +112,9 @@ def queue_reading() -> Reading:
 
 @functools.cache
 def fetching() -> Fetching:
-    """Fetching from hubs what they only refer to."""
+    """Fetching from peers what they only refer to."""
     pieces = AwsPieces(Objects(config().stage, "objects"), wiring.keyring())
-    return Fetching(PeerHubBodies(ds_peers(), peer_calls()), pieces, wiring.clock())
+    return Fetching(PeerRemoteBodies(ds_peers(), peer_calls()), pieces, wiring.clock())
 
 
 @functools.cache

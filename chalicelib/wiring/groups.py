@@ -169,13 +169,21 @@ def key_packages() -> KeyPackageDirectory:
 @functools.cache
 def uploading() -> Uploading:
     """Links to upload by, and what came by them."""
-    return Uploading(uploads(), senders(), limits(), wiring.clock())
+    return Uploading(uploads(), delivery.fetching(), senders(), limits(), wiring.clock())
 
 
 @functools.cache
 def proxy() -> Proxy:
     """Passing guests' requests on to hubs."""
-    return Proxy(delivery.ds_peers(), delivery.peer_calls(), limits(), wiring.clock(), delivery.config().ds_domain)
+    return Proxy(
+        delivery.ds_peers(),
+        delivery.peer_calls(),
+        uploading(),
+        enclosures(),
+        limits(),
+        wiring.clock(),
+        delivery.config().ds_domain,
+    )
 
 
 @functools.cache

@@ -144,15 +144,15 @@ class Device(abc.ABC):
         """Return the hash of the tree that the device holds."""
 
     @abc.abstractmethod
-    def join(self, hub: str, welcome: Welcome, encoded: bytes) -> bytes:
+    def join(self, hub: str, message: MLSMessage) -> bytes:
         """Join by a Welcome from the queue, and return the group's id."""
 
     @abc.abstractmethod
-    def follow(self, group_id: bytes, handshake: MLSMessage, encoded: bytes) -> None:
+    def follow(self, group_id: bytes, handshake: MLSMessage) -> None:
         """Take in a commit or a proposal."""
 
     @abc.abstractmethod
-    def read(self, group_id: bytes, message: MLSMessage, encoded: bytes) -> bytes:
+    def read(self, group_id: bytes, message: MLSMessage) -> bytes:
         """Return what a message says."""
 
     @abc.abstractmethod
@@ -168,7 +168,7 @@ class Device(abc.ABC):
         """Make a commit that removes a member."""
 
     @abc.abstractmethod
-    def prepare_resync(self, group_id: bytes, info: JoinInfo) -> Commit:
+    def prepare_resync(self, info: JoinInfo) -> Commit:
         """Make an external commit that replaces the own leaf."""
 
     @abc.abstractmethod
@@ -269,7 +269,7 @@ class Device(abc.ABC):
         key_package, key = self.key_package(), self.state_keys.get(group_id)
         sender = DSSenderID.key_package(key_package.reference(cipher_suite(self.suite)))
         info = self.hub(hub).external_commit_info(sender, group_id, key_package=key_package, state_key=key)
-        commit = self.prepare_resync(group_id, info)
+        commit = self.prepare_resync(info)
         self.settle(
             group_id,
             commit,
@@ -315,15 +315,15 @@ class Device(abc.ABC):
             raise TypeError("an entry's message was not fetched")
         message = decode_message(encoded)
         match message.body:
-            case Welcome() as welcome:
-                group_id = self.join(entry.hub, welcome, encoded)
+            case Welcome():
+                group_id = self.join(entry.hub, message)
                 self.hub_of[group_id] = entry.hub
             case PublicMessage() as handshake:
-                self.follow(entry.group_id, message, encoded)
+                self.follow(entry.group_id, message)
                 proposed = not isinstance(handshake.content.content, MLSCommit)
                 self.waiting[entry.group_id] = self.waiting.get(entry.group_id, 0) + 1 if proposed else 0
             case PrivateMessage():
-                self.heard.append((entry.group_id, self.read(entry.group_id, message, encoded)))
+                self.heard.append((entry.group_id, self.read(entry.group_id, message)))
             case _:
                 raise ValueError("something came that no group sends")
 

@@ -7,6 +7,7 @@ tree out of its Welcomes, commit what others proposed, and be in sealed groups.
 import os
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 from chalicelib.client.delivery_client import JoinInfo, Message
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage
@@ -21,11 +22,14 @@ from chalicelib.protocol.mls.extensions import ExternalSender, external_senders_
 from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
+from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.plain_tree import decode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove
 from chalicelib.protocol.mls.welcome import Welcome
 from infra.local.devices import Commit, Device, Services
+
+Inside = TypeVar("Inside", GroupInfo, Welcome)
 
 SUITE = 1
 
@@ -66,8 +70,11 @@ class OwnDevice(Device):
 
     def leaf_of(self, group_id: bytes, signature_key: bytes) -> int:
         """Return the leaf of somebody else."""
-        leaves = Draft(self.groups[group_id].group.tree).all_leaves()
-        return next(index for index, leaf in leaves if leaf.signature_key == signature_key)
+        return next(index for index, leaf in self.leaves(group_id) if leaf.signature_key == signature_key)
+
+    def leaves(self, group_id: bytes) -> Sequence[tuple[int, LeafNode]]:
+        """Return all members, each with its leaf index."""
+        return [*Draft(self.groups[group_id].group.tree).all_leaves()]
 
     def epoch(self, group_id: bytes) -> int:
         """Return the epoch that the device is in."""
@@ -77,8 +84,9 @@ class OwnDevice(Device):
         """Return the hash of the tree that the device holds."""
         return self.groups[group_id].group.context.tree_hash
 
-    def join(self, hub: str, welcome: Welcome, encoded: bytes) -> bytes:
+    def join(self, hub: str, message: MLSMessage) -> bytes:
         """Join by a Welcome; the tree comes from the hub, whether or not it is inside."""
+        welcome = _body(message, Welcome)
         reference = next(entry.new_member for entry in welcome.secrets if entry.new_member in self._offered)
         owner = self._offered.pop(reference)
         context = open_welcome(owner, welcome)[2].group_context
@@ -87,14 +95,14 @@ class OwnDevice(Device):
         self.groups[context.group_id] = Member.join(owner, welcome, info.ratchet_tree)
         return context.group_id
 
-    def follow(self, group_id: bytes, handshake: MLSMessage, encoded: bytes) -> None:
+    def follow(self, group_id: bytes, handshake: MLSMessage) -> None:
         """Take in a commit or a proposal."""
         after = self.groups[group_id].receive(handshake, int(time.time()))
         if isinstance(after, bytes):
             raise TypeError("a handshake says something")
         self.groups[group_id] = after
 
-    def read(self, group_id: bytes, message: MLSMessage, encoded: bytes) -> bytes:
+    def read(self, group_id: bytes, message: MLSMessage) -> bytes:
         """Return what a message says."""
         said = self.groups[group_id].receive(message, int(time.time()))
         if not isinstance(said, bytes):
@@ -119,16 +127,14 @@ class OwnDevice(Device):
         """Make a commit that removes a member."""
         return self.prepare(group_id, [Remove(leaf_index)], tree_in_welcome=False)
 
-    def prepare_resync(self, group_id: bytes, info: JoinInfo) -> Commit:
+    def prepare_resync(self, info: JoinInfo) -> Commit:
         """Make an external commit that replaces the own leaf, which is found in the tree by its key."""
         tree = decode_tree(cipher_suite(SUITE), Policy(), info.ratchet_tree)
         leaves = Draft(tree).all_leaves()
         old = next(index for index, leaf in leaves if leaf.signature_key == self.identity.signature_key)
-        if not isinstance(info.group_info.body, GroupInfo):
-            raise TypeError("this is no GroupInfo")
         pending = Member.join_by_external_commit(
             self.identity,
-            info.group_info.body,
+            _body(info.group_info, GroupInfo),
             info.ratchet_tree,
             os.urandom,
             int(time.time()),
@@ -139,9 +145,13 @@ class OwnDevice(Device):
     def update(self, group_id: bytes) -> Commit:
         """Give oneself a new leaf, and the group new secrets."""
         commit = self.prepare(group_id, (), tree_in_welcome=False)
+        self.send_update(group_id, commit)
+        return commit
+
+    def send_update(self, group_id: bytes, commit: Commit) -> None:
+        """Send a commit that only gives oneself a new leaf."""
         sender, key = self.as_member(group_id), self.state_keys.get(group_id)
         self.settle(group_id, commit, lambda: self.at(group_id).update_client(sender, commit.update, state_key=key))
-        return commit
 
     def accepted(self, group_id: bytes, commit: Commit) -> None:
         """Become who the commit leads to."""
@@ -154,3 +164,9 @@ class OwnDevice(Device):
 def _commit(pending: Pending) -> Commit:
     welcomes = () if pending.welcome is None else (pending.welcome,)
     return Commit(pending.commit, pending.group_info, welcomes, pending.accepted)
+
+
+def _body(message: MLSMessage, kind: type[Inside]) -> Inside:
+    if not isinstance(message.body, kind):
+        raise TypeError(f"a message is no {kind.__name__}")
+    return message.body

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rine_mls
 
@@ -22,8 +22,9 @@ from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.plain_tree import decode_tree
 from chalicelib.protocol.mls.policy import Policy
-from chalicelib.protocol.mls.welcome import Welcome
 from infra.local.devices import Commit, Device, Services
+
+Inside = TypeVar("Inside", GroupInfo, KeyPackage)
 
 TAG = bytes([rine_mls.APP_MESSAGE_TAG])
 """Its own envelope: a leading byte before an application message."""
@@ -80,21 +81,21 @@ class RineDevice(Device):
         """Return the hash of the tree that the device holds."""
         return _inside(self.groups[group_id].group_info(), GroupInfo).group_context.tree_hash
 
-    def join(self, hub: str, welcome: Welcome, encoded: bytes) -> bytes:
+    def join(self, _hub: str, message: MLSMessage) -> bytes:
         """Join by a Welcome, in which the tree must be."""
-        group = self._client.join_from_welcome(encoded)
+        group = self._client.join_from_welcome(message.encode())
         group_id = bytes(group.group_id())
         self.groups[group_id] = group
         return group_id
 
-    def follow(self, group_id: bytes, handshake: MLSMessage, encoded: bytes) -> None:
+    def follow(self, group_id: bytes, handshake: MLSMessage) -> None:
         """Take in a commit or a proposal."""
         with contextlib.suppress(rine_mls.UnexpectedMessageError):
-            self.groups[group_id].apply_commit(encoded)
+            self.groups[group_id].apply_commit(handshake.encode())
 
-    def read(self, group_id: bytes, message: MLSMessage, encoded: bytes) -> bytes:
+    def read(self, group_id: bytes, message: MLSMessage) -> bytes:
         """Return what a message says."""
-        said: bytes = self.groups[group_id].decrypt_application_message(TAG + encoded).envelope
+        said: bytes = self.groups[group_id].decrypt_application_message(TAG + message.encode()).envelope
         return said
 
     def write(self, group_id: bytes, data: bytes) -> bytes:
@@ -111,14 +112,13 @@ class RineDevice(Device):
         """Make a commit that removes a member."""
         return self._prepare(group_id, lambda group: group.remove_member(leaf_index))
 
-    def prepare_resync(self, group_id: bytes, info: JoinInfo) -> Commit:
+    def prepare_resync(self, info: JoinInfo) -> Commit:
         """Make an external commit that replaces the own leaf, which is found in the tree by its key."""
         tree = decode_tree(cipher_suite(self.suite), Policy(), info.ratchet_tree)
         own = next(index for index, leaf in Draft(tree).all_leaves() if leaf.signature_key == self.signer.signature_key)
         group = self._client.resync_by_external_commit(info.group_info.encode(), own)
-        self.groups[group_id] = group
-        made = group.last_commit()
-        return Commit(made.commit, made.group_info)
+        made: Any = group.last_commit()
+        return Commit(made.commit, made.group_info, after=group)
 
     def _prepare(self, group_id: bytes, make: Callable[[Any], Any]) -> Commit:
         group = self.groups[group_id]
@@ -127,14 +127,17 @@ class RineDevice(Device):
         return Commit(made.commit, made.group_info, made.welcomes)
 
     def accepted(self, group_id: bytes, commit: Commit) -> None:
-        """Go on: it has moved on already."""
+        """Go on: it has moved on already, but for a group that it comes back to."""
+        if commit.after is not None:
+            self.groups[group_id] = commit.after
 
     def refused(self, group_id: bytes) -> None:
-        """Load what was saved before the commit."""
-        self.groups[group_id] = self._client.load_group(group_id)
+        """Load what was saved before the commit; if it would have come back by it, there is nothing."""
+        if group_id in self.groups:
+            self.groups[group_id] = self._client.load_group(group_id)
 
 
-def _inside(encoded: bytes, kind: type[Any]) -> Any:
+def _inside(encoded: bytes, kind: type[Inside]) -> Inside:
     body = decode_message(encoded).body
     if not isinstance(body, kind):
         raise TypeError(f"rine gave something else than a {kind.__name__}")

@@ -4,13 +4,11 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from chalicelib.services.ports import Alarms, Buckets
+from chalicelib.services.ports import Alarms, Buckets, Pieces, RemoteBodies
 from chalicelib.services.queueing.ports import (
     Bodies,
     ConfigKeys,
     Digests,
-    HubBodies,
-    Pieces,
     QueueEntries,
     QueueHeads,
     Streams,
@@ -27,8 +25,8 @@ from chalicelib.storage.objects import Objects
 from chalicelib.storage.queueing_bodies import AwsBodies
 from chalicelib.storage.queueing_entries import AwsQueueEntries
 from chalicelib.storage.queueing_heads import AwsQueueHeads
-from chalicelib.storage.queueing_hub_bodies import AwsPieces, PeerHubBodies
 from chalicelib.storage.queueing_streams import AwsStreams
+from chalicelib.storage.remote_bodies import AwsPieces, PeerRemoteBodies
 from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
 from tests.fakes.clock import SettableClock
@@ -48,7 +46,7 @@ class QueuePorts:
     entries: QueueEntries
     streams: Streams
     bodies: Bodies
-    hub_bodies: HubBodies
+    remote_bodies: RemoteBodies
     pieces: Pieces
     config_keys: ConfigKeys
     digests: Digests
@@ -63,7 +61,7 @@ class QueuePorts:
             self.entries,
             self.streams,
             self.bodies,
-            self.hub_bodies,
+            self.remote_bodies,
             self.pieces,
             self.config_keys,
             self.digests,
@@ -85,7 +83,7 @@ def memory() -> QueuePorts:
         world.entries,
         world.streams,
         world.bodies,
-        world.hub_bodies,
+        world.remote_bodies,
         world.pieces,
         world.config_keys,
         world.digests,
@@ -107,7 +105,7 @@ def on_aws(stage: str, clock: SettableClock) -> QueuePorts:
         AwsQueueEntries(database, sealer),
         AwsStreams(database),
         AwsBodies(database, Objects(stage, "objects"), sealer, keyring, clock),
-        PeerHubBodies(AwsDsPeers(database, clock), MemoryPeerCalls(Faults())),
+        PeerRemoteBodies(AwsDsPeers(database, clock), MemoryPeerCalls(Faults())),
         AwsPieces(Objects(stage, "objects"), keyring),
         AwsConfigKeys(keys),
         keyring,

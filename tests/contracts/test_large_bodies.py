@@ -1,4 +1,4 @@
-"""`PeerBodies`, `HubBodies` and `Pieces`: how a message that is too large for a request gets to another domain."""
+"""`PeerBodies`, `RemoteBodies` and `Pieces`: how a message that is too large for a request gets to another domain."""
 
 import dataclasses
 import hashlib
@@ -8,9 +8,8 @@ import pytest
 
 from chalicelib.protocol.timestamps import DAY, HOUR
 from chalicelib.services.delivery.state import DsPeer
-from chalicelib.services.ports import Unreachable
-from chalicelib.services.queueing.ports import HubBodies
-from chalicelib.storage.queueing_hub_bodies import PeerHubBodies
+from chalicelib.services.ports import RemoteBodies, Unreachable
+from chalicelib.storage.remote_bodies import PeerRemoteBodies
 from tests.contracts import aws, queueing
 from tests.contracts.delivery import DsPorts
 from tests.contracts.queueing import QueuePorts
@@ -18,7 +17,7 @@ from tests.contracts.races import race
 from tests.fakes.clock import SettableClock
 from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.faults import Faults
-from tests.fakes.queueing import MemoryHubBodies
+from tests.fakes.remote_bodies import MemoryRemoteBodies
 from tests.fakes.tables import Tables
 
 US, ASIA = "us.ds.example", "asia.ds.example"
@@ -78,7 +77,7 @@ Answer = Callable[[bytes, int], tuple[bytes, int]]
 class Asking:
     """The port, and a way to say how the hub `US` answers; None: not at all. Nobody else is known."""
 
-    bodies: HubBodies
+    bodies: RemoteBodies
     answer: Callable[[Answer], None]
 
 
@@ -86,8 +85,8 @@ class Asking:
 def asking(request: pytest.FixtureRequest) -> Asking:
     clock = SettableClock()
     if request.param == "memory":
-        fake = MemoryHubBodies(Faults(), clock)
-        return Asking(fake, lambda answer: fake.hubs.__setitem__(US, answer))
+        fake = MemoryRemoteBodies(Faults(), clock)
+        return Asking(fake, lambda answer: fake.domains.__setitem__(US, answer))
     peers, calls = MemoryDsPeers(Faults(), Tables(), clock), MemoryPeerCalls(Faults())
     for domain in (US, ASIA):
         peers.put(DsPeer(domain, f"https://{domain}", frozenset([domain.ljust(43, "-")])))
@@ -104,7 +103,7 @@ def asking(request: pytest.FixtureRequest) -> Asking:
 
         calls.gives[US] = give
 
-    return Asking(PeerHubBodies(peers, calls), by_path)
+    return Asking(PeerRemoteBodies(peers, calls), by_path)
 
 
 def test_a_hub_is_asked_for_what_is_wanted_and_believed_in_nothing(asking: Asking) -> None:

@@ -12,6 +12,7 @@ from tests.fakes.faults import Fake, Faults, When
 from tests.fakes.groups import GroupTables, MemoryGarbage, MemoryGroupObjects, MemoryGroups, MemoryInboxes, MemoryRounds
 from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
+from tests.fakes.remote_bodies import MemoryPieces, MemoryRemoteBodies
 from tests.fakes.tables import Tables
 
 NEVER_RAISE = frozenset({"hints", "alarms"})
@@ -41,6 +42,8 @@ class DeliveryWorld:
         self.wakes = MemoryWakes(self.faults, self.tables, self.clock)
         self.hints = MemoryFanoutHints(self.faults, self.tables)
         self.peer_bodies = MemoryPeerBodies(self.faults, self.clock)
+        self.remote_bodies = MemoryRemoteBodies(self.faults, self.clock)
+        self.pieces = MemoryPieces(self.faults, self.clock)
         self.queueing_services = MemoryQueueingServices(self.faults, domain, {domain, *peers}, self.peer_bodies)
         self.memberships = MemoryMemberships(self.faults)
         self.users = MemoryUsers(self.faults)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.ports import Clock, Lost, Unreachable
+from chalicelib.services.ports import Clock, Lost
 from chalicelib.services.queueing.state import (
     LARGEST_ANSWER,
     MOST_BYTES,
@@ -26,6 +26,7 @@ from tests.fakes.faults import Fake, Faults, When, fallible, require
 from tests.fakes.keys import MemoryKeyring
 from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
+from tests.fakes.remote_bodies import MemoryPieces, MemoryRemoteBodies
 from tests.fakes.tables import Tables
 
 BURIED_FOR = DAY
@@ -232,53 +233,6 @@ class MemoryBodies(Fake):
         return f"https://bodies.example/{sha256.hex()}"
 
 
-class MemoryHubBodies(Fake):
-    """Hubs, each a function from digest and offset to what it hands over; asking takes `takes` milliseconds."""
-
-    port = "hub_bodies"
-
-    def __init__(self, faults: Faults, clock: SettableClock) -> None:
-        super().__init__(faults)
-        self.clock = clock
-        self.hubs: dict[str, Callable[[bytes, int], tuple[bytes, int]]] = {}
-        self.asked: list[tuple[str, bytes, int]] = []
-        self.takes = 0
-
-    @fallible
-    def fetch(self, hub: str, sha256: bytes, offset: int, within: int) -> tuple[bytes, int]:
-        require(0 < within <= 20 * SECOND and offset >= 0, "nobody waits so long")
-        self.asked.append((hub, sha256, offset))
-        self.clock.advance(min(self.takes, within))
-        if self.takes > within or hub not in self.hubs:
-            raise Unreachable
-        return self.hubs[hub](sha256, offset)
-
-
-class MemoryPieces(Fake):
-    port = "pieces"
-
-    def __init__(self, faults: Faults, clock: Clock) -> None:
-        super().__init__(faults)
-        self.clock = clock
-        self.kept: dict[tuple[str, bytes, int], tuple[bytes, int]] = {}
-
-    @fallible
-    def keep(self, hub: str, sha256: bytes, offset: int, piece: bytes) -> None:
-        require(bool(piece), "a piece of nothing")
-        self.kept[hub, sha256, offset] = (piece, self.clock() + DAY)
-
-    @fallible
-    def load(self, hub: str, sha256: bytes, offset: int) -> bytes | None:
-        piece, until = self.kept.get((hub, sha256, offset), (None, 0))
-        return piece if until > self.clock() else None
-
-    @fallible
-    def forget(self, hub: str, sha256: bytes, offsets: Sequence[int]) -> None:
-        require(bool(offsets), "nothing is forgotten")
-        for offset in offsets:
-            self.kept.pop((hub, sha256, offset), None)
-
-
 class MemoryConfigKeys(Fake):
     """Epochs from 1; `retired` ones do not open any more."""
 
@@ -314,7 +268,7 @@ class QueueWorld:
         self.entries = MemoryQueueEntries(self.faults, self.tables)
         self.streams = MemoryStreams(self.faults, self.tables)
         self.bodies = MemoryBodies(self.faults, self.tables, self.clock)
-        self.hub_bodies = MemoryHubBodies(self.faults, self.clock)
+        self.remote_bodies = MemoryRemoteBodies(self.faults, self.clock)
         self.pieces = MemoryPieces(self.faults, self.clock)
         self.config_keys = MemoryConfigKeys(self.faults, domain)
         self.digests = MemoryKeyring(self.faults, domain)

@@ -78,7 +78,7 @@ MISUSES: dict[str, Callable[[QueueWorld], object]] = {
     "a message under another's name": lambda world: world.bodies.put(BODY, b"other", START),
     "a message twice": lambda world: world.bodies.get([BODY, BODY]),
     "a link to what fits": lambda world: world.bodies.link(BODY),
-    "a fetch that has no time": lambda world: world.hub_bodies.fetch("us.example", BODY, 0, 0),
+    "a fetch that has no time": lambda world: world.remote_bodies.fetch("us.example", BODY, 0, 0),
     "a piece of nothing": lambda world: world.pieces.keep("us.example", BODY, 0, b""),
     "nothing is forgotten": lambda world: world.pieces.forget("us.example", BODY, []),
     "a wait for nothing": lambda world: world.wait(0),

@@ -122,9 +122,9 @@ def test_what_a_hub_refers_to_is_fetched_or_the_row_is_refused_or_put_off(
     late = post.enqueue(row, us)
     late.problem(503, "unavailable")
     assert late.headers["retry-after"] == "1"
-    world.hub_bodies.hubs[US] = lambda _sha256, _offset: (large[1:] + b"x", len(large))
+    world.remote_bodies.domains[US] = lambda _sha256, _offset: (large[1:] + b"x", len(large))
     post.enqueue(row, us).problem(422, "wrong-body")
-    world.hub_bodies.hubs[US] = lambda _sha256, _offset: (large, len(large))
+    world.remote_bodies.domains[US] = lambda _sha256, _offset: (large, len(large))
     answer = post.enqueue(row, us)
     assert decode(EnqueueResponse.read, answer.body).results == (Result.OK,)
     assert alice.messages() == [large]

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.storage.delivery_peer_bodies import AwsPeerBodies
 from chalicelib.storage.delivery_uploads import AwsUploads
 from chalicelib.storage.objects import Objects
-from chalicelib.storage.queueing_hub_bodies import AwsPieces
+from chalicelib.storage.remote_bodies import AwsPieces
 from tests.contracts import aws
 from tests.fakes.delivery_keys import MemoryDsKeys
 from tests.fakes.faults import Faults

@@ -120,6 +120,7 @@ class Records:
                         entries.pop(leaf_index % LEAVES, None)
                     else:
                         entries[leaf_index % LEAVES] = record
+            entries = dict(sorted(entries.items()))
             directory += [NOTHING] * (number + 1 - len(directory))
             content = _encode_chunk(entries)
             directory[number] = reference(self.attempt.name, content) if entries else NOTHING
@@ -143,7 +144,7 @@ class Records:
 
 
 def _encode_chunk(entries: Chunk) -> bytes:
-    return opaque(b"".join(uint8(position) + entries[position].encode() for position in sorted(entries)))
+    return opaque(b"".join(uint8(position) + entries[position].encode() for position in entries))
 
 
 def _read_chunk(content: bytes) -> Chunk:

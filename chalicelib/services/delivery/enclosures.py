@@ -6,6 +6,8 @@ A gateway takes 4.5 MB; a commit may have 64 MB, and so may the Welcomes of one 
 is kept before the request goes out, anew with each try: so it is there whenever the peer is asked to come for it, also
 if that is the first time after 30 days, and the log alone has to remember it until then. It is forgotten some days
 after the last try. Only the peer that it was kept for finds it; another one's digest of it is worth nothing.
+
+What a client of ours uploaded for a hub goes there in the same way (`proxy`).
 """
 
 import dataclasses
@@ -44,10 +46,16 @@ class Enclosures:
         for place in sorted(range(len(deliveries)), key=lambda place: _size(deliveries[place]), reverse=True):
             if size <= LARGEST_REQUEST:
                 break
-            referring = self._keep(domain, deliveries[place])
+            referring = self._refer(domain, deliveries[place])
             size -= len(deliveries[place].encode()) - len(referring.encode())
             deliveries[place] = referring
         return dataclasses.replace(request, deliveries=tuple(deliveries))
+
+    def keep(self, domain: str, content: bytes) -> BodyReference:
+        """Keep a message for a domain, and return the reference by which it can be told of it."""
+        reference = BodyReference(hashlib.sha256(content).digest(), len(content))
+        self.bodies.keep(domain, reference.sha256, content)
+        return reference
 
     def read(self, domain: str, sha256: bytes, offset: int) -> tuple[bytes, int]:
         """Return some bytes of what was kept for a domain, from an offset, and the length of the whole."""
@@ -56,12 +64,10 @@ class Enclosures:
         except LookupError as error:
             raise NotFound("nothing is kept for this domain that is this, or so long") from error
 
-    def _keep(self, domain: str, delivery: Delivery) -> Delivery:
+    def _refer(self, domain: str, delivery: Delivery) -> Delivery:
         if isinstance(delivery.message, BodyReference):
             return delivery
-        sha256 = hashlib.sha256(delivery.message).digest()
-        self.bodies.keep(domain, sha256, delivery.message)
-        return dataclasses.replace(delivery, message=BodyReference(sha256, len(delivery.message)))
+        return dataclasses.replace(delivery, message=self.keep(domain, delivery.message))
 
 
 def _size(delivery: Delivery) -> int:

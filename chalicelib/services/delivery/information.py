@@ -118,7 +118,7 @@ class Information:
                 return registered.signature_key, registered.user, b""
 
     def update_queue(self, asked: Asked, request: UpdateQueueInfo) -> bytes:
-        """Send a member's messages to another queue from now on (-02 §§3.3, 3.9)."""
+        """Send a member's messages to another queue from now on (-02 §§3.3, 4.6)."""
         group_id = GroupId(request.group_id)
         leaf_index(asked.message)  # Who is named otherwise is told so, whether or not there is such a group.
         for _ in range(RESTAGES):

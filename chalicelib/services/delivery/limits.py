@@ -34,6 +34,7 @@ ASKED_BY_PEER = Limit("users-asked-for-by-peer", 1_000, MINUTE, 1_000)
 CLAIMED = Limit("claims-of-user", 600, HOUR, 600)
 UPLOADED = Limit("bytes-uploaded-by-user", 1 << 30, DAY, 1 << 30)
 FETCHED = Limit("fetches-of-upload", 60, HOUR, 30)
+FETCHED_FROM_PEER = Limit("fetches-from-peer", 240, MINUTE, 240)
 FORWARDED_BY_SOURCE = Limit("forwarded-by-source", 600, MINUTE, 300)
 FORWARDED_TO_PEER = Limit("forwarded-to-peer", 12_000, MINUTE, 1_000)
 

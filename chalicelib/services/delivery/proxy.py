@@ -1,7 +1,12 @@
 """A guest's way to a hub: what our client asks of a group elsewhere goes to its delivery service as it is (-02 §2.1).
 
-The client signs for the hub and the hub answers the client; nothing is read here, and nothing kept. Peers that the
-operator admitted are reached in this way, and nobody else, so that this is no door to the rest of the network.
+The client signs for the hub and the hub answers the client; nothing is read here. What is too large to be posted the
+client uploads here, because a hub takes uploads from its own users only, and posts a reference to it:
+
+    reference → upload is here → kept for the hub → reference forwarded → fetched by the hub, in pieces → answer
+
+Until it is forwarded nothing has happened that a repeat would not do again. Peers that the operator admitted are
+reached in this way, and nobody else, so that this is no door to the rest of the network.
 """
 
 import dataclasses
@@ -9,8 +14,10 @@ import dataclasses
 from chalicelib.errors import InvalidValue, NotFound, Unavailable
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.messages import ROUTES, DSRequestType
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.limits import FORWARDED_BY_SOURCE, FORWARDED_TO_PEER, Limits
 from chalicelib.services.delivery.ports import DsPeers, PeerCalls
+from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.ports import Clock, Unreachable
 
 NOT_FORWARDED = frozenset(
@@ -35,6 +42,8 @@ class Proxy:
 
     peers: DsPeers
     calls: PeerCalls
+    uploading: Uploading
+    enclosures: Enclosures
     limits: Limits
     clock: Clock
     domain: str
@@ -61,6 +70,9 @@ class Proxy:
         now = self.clock()
         self.limits.spend(FORWARDED_BY_SOURCE, source, 1, now)
         self.limits.spend(FORWARDED_TO_PEER, domain.encode(), 1, now)
+        if media_type == media.DS_REFERENCE:
+            # The hub has a time for fetching; what is not there before it is asked costs it that for nothing.
+            self.enclosures.keep(domain, self.uploading.fetch_reference(body))
         try:
             status, answered, answer = self.calls.post(peer, f"/ds/v1/{operation}", media_type, body)
         except Unreachable as error:

@@ -18,6 +18,9 @@ from chalicelib.services.ports import Lost
 MOST_TRIES = 40
 """How often a write makes way for messages that were sent at the same time."""
 
+HURRIED = 25
+"""How many changes of membership are not too much to do between two deliveries."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scribe:
@@ -55,5 +58,9 @@ class Scribe:
 
 
 def _index(head: Head, rows: Sequence[LogRow]) -> Sequence[int]:
-    """Hurry the index of memberships along where it changes: an account event finds groups by it."""
-    return [MEMBERSHIPS] if not head.sealed and any(row.joined or row.left for row in rows) else []
+    """Hurry the index of memberships along where it changes: an account event finds groups by it.
+
+    A crowd is left to the sweep, because hints are worked off one after the other and delivery would wait for it.
+    """
+    changes = sum(len(row.joined) + len(row.left) for row in rows)
+    return [MEMBERSHIPS] if 0 < changes <= HURRIED and not head.sealed else []

@@ -67,25 +67,6 @@ class Bodies(Protocol):
     def link(self, sha256: bytes) -> str: ...
 
 
-class HubBodies(Protocol):
-    """Messages at hubs that the hubs keep for us.
-
-    `fetch` returns some bytes of a message from an offset, and the length that the hub says it has. It raises
-    `LookupError` where the hub says that it has none such, and `Unreachable` where it does not answer within so many
-    milliseconds. Nothing of what it returns was checked.
-    """
-
-    def fetch(self, hub: str, sha256: bytes, offset: int, within: int) -> tuple[bytes, int]: ...
-
-
-class Pieces(Protocol):
-    """Pieces of messages on their way here, each kept for a day at least, by hub, message and where it begins."""
-
-    def keep(self, hub: str, sha256: bytes, offset: int, piece: bytes) -> None: ...
-    def load(self, hub: str, sha256: bytes, offset: int) -> bytes | None: ...
-    def forget(self, hub: str, sha256: bytes, offsets: Sequence[int]) -> None: ...
-
-
 class ConfigKeys(Protocol):
     """The X25519 keys that queue configs are sealed to, raw, by epoch.
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.client.mls_identity import Identity as Client
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.directory import (
     AddPackage,
     KeyPackages,
@@ -38,7 +39,6 @@ from chalicelib.protocol.delivery.responses import (
     UploadAnswer,
 )
 from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.ports import Unreachable
@@ -290,7 +290,7 @@ def test_a_guests_request_goes_to_the_hub_and_its_answer_comes_back_unchanged(
         (f"{US}/key-packages", DS_MESSAGE, 404),
         ("other.ds.example/send-message", DS_MESSAGE, 404),
         (f"{DOMAIN}/send-message", DS_MESSAGE, 400),
-        (f"{US}/send-message", DS_REFERENCE, 415),
+        (f"{US}/send-message", DS_REFERENCE, 400),
         (f"{US}/send-message", DS_MESSAGE, 503),
     ],
 )

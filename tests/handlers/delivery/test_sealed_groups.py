@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib.protocol.base64url import decode_base64url
 from chalicelib.protocol.delivery.media import DS_MESSAGE
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.responses import DSError, DSErrorCode, Ok
-from chalicelib.protocol.glados.federation_api import decode_base64url
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.wiring import groups
 from tests.fakes.clock import SettableClock

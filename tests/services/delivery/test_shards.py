@@ -9,9 +9,11 @@ from collections import Counter
 import pytest
 
 from chalicelib.client.mls_crypto import member_suite
+from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.delivery.group_messages import SendMessage
 from chalicelib.protocol.delivery.group_state import Change, GroupState, RemovalReason
 from chalicelib.protocol.delivery.group_updates import MLSGroupUpdate, UpdateClient
+from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import Domain, Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig, EnqueueRequest, EnqueueResponse
@@ -143,7 +145,11 @@ def test_a_group_that_outgrows_its_shards_has_more_and_its_new_member_gets_nothi
     town = Town(512)
     town.say(0)
     newcomer = Person(town.house, "newcomer", user="user000007")
-    answer = town.house.serve(newcomer.asking_to_return())
+    newcomer.publish()
+    assert newcomer.offered is not None
+    offered = newcomer.offered.public
+    request = ExternalCommitInfo(GROUP, newcomer.identity.signature_key, offered, newcomer.fresh())
+    answer = town.house.serve(newcomer.sign(DSSenderID.key_package(offered.reference(cipher_suite(1))), request))
     message, pending = newcomer.returning(answer.group_info.body, answer.ratchet_tree, None)
     assert town.house.serve(message) == Ok()
     assert pending.accepted.leaf_index == 512

@@ -28,18 +28,16 @@ from chalicelib.protocol.delivery.queueing import (
     QueueEntry,
 )
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
-from chalicelib.services.ports import Alarms, Buckets, Clock
+from chalicelib.services.fetching import Fetching
+from chalicelib.services.ports import Alarms, Buckets, Clock, Pieces, RemoteBodies
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.enqueueing import Enqueueing
-from chalicelib.services.queueing.fetching import Fetching
 from chalicelib.services.queueing.limits import CreationLimits, HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.ports import (
     Bodies,
     ConfigKeys,
     Digests,
-    HubBodies,
-    Pieces,
     QueueEntries,
     QueueHeads,
     Streams,
@@ -76,7 +74,7 @@ class Qs:
         entries: QueueEntries,
         streams: Streams,
         bodies: Bodies,
-        hub_bodies: HubBodies,
+        remote_bodies: RemoteBodies,
         pieces: Pieces,
         config_keys: ConfigKeys,
         digests: Digests,
@@ -88,7 +86,7 @@ class Qs:
     ) -> "Qs":
         authentication = Authentication(heads, clock, domain)
         configs = Configs(config_keys, domain)
-        fetching, limits = Fetching(hub_bodies, pieces, clock), HubLimits(buckets, alarms)
+        fetching, limits = Fetching(remote_bodies, pieces, clock), HubLimits(buckets, alarms)
         return cls(
             Owners(heads, entries, authentication, CreationLimits(buckets, digests), digests, clock),
             Reading(heads, entries, bodies, authentication, clock, wait),
@@ -105,7 +103,7 @@ class Qs:
             world.entries,
             world.streams,
             world.bodies,
-            world.hub_bodies,
+            world.remote_bodies,
             world.pieces,
             world.config_keys,
             world.digests,

@@ -12,7 +12,7 @@ from chalicelib.protocol.delivery.parts import BodyReference, Reference
 from chalicelib.protocol.delivery.queueing import EnqueueRequest
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import SECOND
-from chalicelib.services.queueing import fetching
+from chalicelib.services import fetching
 from chalicelib.services.queueing.state import MOST_BYTES
 from tests.fakes.faults import When
 from tests.fakes.queueing import QueueWorld
@@ -47,7 +47,7 @@ class Store:
 @pytest.fixture
 def store(world: QueueWorld) -> Store:
     store = Store()
-    world.hub_bodies.hubs[US] = store
+    world.remote_bodies.domains[US] = store
     return store
 
 
@@ -64,7 +64,7 @@ def test_what_a_row_refers_to_is_fetched_in_pieces_and_delivered(
     assert hub.give(row) == [OK, OK, OK]
     assert (alice.messages(), bob.messages()) == ([BODY, b"inline"], [BODY])
     digest = refer(BODY).sha256
-    assert world.hub_bodies.asked == [(US, digest, offset) for offset in (0, PIECE, 2 * PIECE)]
+    assert world.remote_bodies.asked == [(US, digest, offset) for offset in (0, PIECE, 2 * PIECE)]
 
 
 def test_a_large_message_is_found_by_a_link_as_any_other(alice: Owner, hub: Hub, store: Store) -> None:
@@ -83,7 +83,7 @@ def test_a_repeat_and_another_row_ask_for_nothing_again(
     other = Hub(qs, shard=1)
     store.bodies.clear()
     assert other.give(other.row((refer(BODY), [alice.config]))) == [OK]
-    assert len(world.hub_bodies.asked) == 3
+    assert len(world.remote_bodies.asked) == 3
     assert alice.messages() == [BODY, BODY]
 
 
@@ -91,13 +91,13 @@ def test_what_nobody_here_gets_is_not_fetched(world: QueueWorld, qs: Qs, hub: Hu
     elsewhere = dataclasses.replace(qs.owner("alice").config, ds_domain=US)
     row = hub.row((refer(BODY), [elsewhere]), (refer(b"other"), []))
     assert hub.give(row) == [Result.INVALID_CLIENT_QUEUE_INFORMATION]
-    assert world.hub_bodies.asked == []
+    assert world.remote_bodies.asked == []
 
 
 def test_what_stands_in_the_row_too_is_not_fetched(world: QueueWorld, qs: Qs, alice: Owner, hub: Hub) -> None:
     row = hub.row((refer(BODY), [alice.config]), (BODY, [qs.owner("bob").config]))
     assert hub.give(row) == [OK, OK]
-    assert (alice.messages(), world.hub_bodies.asked) == ([BODY], [])
+    assert (alice.messages(), world.remote_bodies.asked) == ([BODY], [])
 
 
 def test_a_message_that_no_queue_can_hold_is_not_fetched(
@@ -105,7 +105,7 @@ def test_a_message_that_no_queue_can_hold_is_not_fetched(
 ) -> None:
     huge = BodyReference(bytes(32), MOST_BYTES + 1)
     assert hub.give(hub.row((huge, [alice.config]), (b"inline", [alice.config]))) == [Result.MESSAGE_TOO_LARGE, OK]
-    assert world.hub_bodies.asked == []
+    assert world.remote_bodies.asked == []
 
 
 # --- hubs that lie
@@ -146,7 +146,7 @@ def test_another_length_than_was_said_is_refused(
 ) -> None:
     store.keep(BODY)
     check_refused(world, hub, hub.row((refer(BODY, length), [alice.config])))
-    assert len(world.hub_bodies.asked) == 1, "the first answer says it"
+    assert len(world.remote_bodies.asked) == 1, "the first answer says it"
     # Also where the hub agrees with itself, and where pieces of the right length came before.
     store.longer = length - len(BODY)
     check_refused(world, hub, hub.row((refer(BODY, length), [alice.config])))
@@ -158,7 +158,7 @@ def test_a_shorter_message_is_not_made_of_the_pieces_of_a_longer_one(
     world: QueueWorld, alice: Owner, hub: Hub, store: Store
 ) -> None:
     store.keep(BODY)
-    world.hub_bodies.takes = 6 * SECOND
+    world.remote_bodies.takes = 6 * SECOND
     with pytest.raises(Unavailable):
         hub.give(hub.row((refer(BODY), [alice.config])))
     assert len(world.pieces.kept) == 1
@@ -172,14 +172,14 @@ def test_a_hub_that_drips_is_refused_at_once(
 ) -> None:
     store.piece = piece
     check_refused(world, hub, hub.row((store.keep(BODY), [alice.config])))
-    assert len(world.hub_bodies.asked) == 1
+    assert len(world.remote_bodies.asked) == 1
     assert world.pieces.kept == {}
 
 
 def test_a_hub_that_sends_more_than_there_can_be_is_refused(
     world: QueueWorld, alice: Owner, hub: Hub, store: Store
 ) -> None:
-    world.hub_bodies.hubs[US] = lambda _sha256, _offset: (BODY + b"more", len(BODY))
+    world.remote_bodies.domains[US] = lambda _sha256, _offset: (BODY + b"more", len(BODY))
     check_refused(world, hub, hub.row((refer(BODY), [alice.config])))
     assert ("pieces", "keep") not in world.faults.calls
 
@@ -192,7 +192,7 @@ def test_a_row_refers_to_so_much_together_and_no_more(world: QueueWorld, alice: 
     half = fetching.MOST_TOGETHER // 2
     one, other = BodyReference(b"a" * 32, half), BodyReference(b"b" * 32, half + 1)
     check_refused(world, hub, hub.row((one, [alice.config]), (other, [alice.config])), InvalidValue)
-    assert world.hub_bodies.asked == []
+    assert world.remote_bodies.asked == []
 
 
 def test_a_hub_cannot_name_by_its_digest_what_another_sent(
@@ -200,7 +200,7 @@ def test_a_hub_cannot_name_by_its_digest_what_another_sent(
 ) -> None:
     assert hub.give(hub.row((store.keep(BODY), [alice.config]), (b"inline", [alice.config]))) == [OK, OK]
     asia = Hub(qs, domain=EU)
-    world.hub_bodies.hubs[EU] = Store()
+    world.remote_bodies.domains[EU] = Store()
     for message in (BODY, b"inline"):
         with pytest.raises(WrongBody):
             asia.give(asia.row((refer(message), [alice.config])))
@@ -213,7 +213,7 @@ def test_a_hub_cannot_name_by_its_digest_what_another_sent(
 def test_a_slow_hub_is_told_to_come_again_and_the_next_try_goes_on(
     world: QueueWorld, alice: Owner, hub: Hub, store: Store
 ) -> None:
-    world.hub_bodies.takes = 6 * SECOND
+    world.remote_bodies.takes = 6 * SECOND
     row = hub.row((store.keep(BODY), [alice.config]))
     began = world.clock()
     for kept in (1, 2):
@@ -228,7 +228,7 @@ def test_a_slow_hub_is_told_to_come_again_and_the_next_try_goes_on(
 
 
 def test_the_time_may_be_up_between_two_pieces(world: QueueWorld, alice: Owner, hub: Hub, store: Store) -> None:
-    world.hub_bodies.takes = fetching.TIME
+    world.remote_bodies.takes = fetching.TIME
     row = hub.row((store.keep(BODY), [alice.config]))
     for _ in range(2):
         with pytest.raises(Unavailable):
@@ -238,25 +238,25 @@ def test_the_time_may_be_up_between_two_pieces(world: QueueWorld, alice: Owner, 
 
 def test_a_hub_that_is_down_leaves_the_row_for_later(world: QueueWorld, alice: Owner, hub: Hub, store: Store) -> None:
     row = hub.row((store.keep(BODY), [alice.config]))
-    del world.hub_bodies.hubs[US]
+    del world.remote_bodies.domains[US]
     check_refused(world, hub, row, Unavailable)
-    world.hub_bodies.hubs[US] = store
+    world.remote_bodies.domains[US] = store
     assert hub.give(row) == [OK]
 
 
 def test_pieces_that_went_are_fetched_again(world: QueueWorld, alice: Owner, hub: Hub, store: Store) -> None:
-    world.hub_bodies.takes = 6 * SECOND
+    world.remote_bodies.takes = 6 * SECOND
     row = hub.row((store.keep(BODY), [alice.config]))
     with pytest.raises(Unavailable):
         hub.give(row)
     world.pieces.kept.clear()
-    world.hub_bodies.takes = 0
+    world.remote_bodies.takes = 0
     assert hub.give(row) == [OK]
-    assert [offset for _, _, offset in world.hub_bodies.asked][-3:] == [0, PIECE, 2 * PIECE]
+    assert [offset for _, _, offset in world.remote_bodies.asked][-3:] == [0, PIECE, 2 * PIECE]
 
 
 def deaths() -> Iterator[tuple[str, str, int, When]]:
-    calls = [("hub_bodies", "fetch", 3), ("pieces", "load", 3), ("pieces", "keep", 3), ("bodies", "put", 1)]
+    calls = [("remote_bodies", "fetch", 3), ("pieces", "load", 3), ("pieces", "keep", 3), ("bodies", "put", 1)]
     for (port, method, times), when in itertools.product(calls, ("before", "after")):
         for skip in range(times):
             yield port, method, skip, "before" if when == "before" else "after"
@@ -276,7 +276,7 @@ def test_a_worker_that_died_fetching_has_done_nothing_and_its_repeat_does_all(
     again = Hub(Qs.in_memory(world))
     assert again.give(row) == [OK]
     assert alice.messages() == [BODY]
-    asked = len(world.hub_bodies.asked)
+    asked = len(world.remote_bodies.asked)
     assert asked <= 4, "one piece at most was fetched twice"
 
 
