@@ -10,13 +10,17 @@ could be found: no identifier, code, token or key.
 
 
 class Refusal(Exception):
-    """A request is refused for a reason its sender can act on; raise a subclass."""
+    """A request is refused for a reason its sender can act on; raise a subclass.
 
+    `check` is the ledger's id of the rule that was broken, where the rule has one.
+    """
+
+    check: str = ""
     retry_after_seconds: float | None = None
 
     def facts(self) -> dict[str, object]:
         """Return what the caller may be told beside the message, as JSON-ready members."""
-        return {}
+        return {"check": self.check} if self.check else {}
 
 
 class DecodeError(Refusal):

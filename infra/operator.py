@@ -12,7 +12,6 @@ a secret is shown once and kept only as a digest.
 """
 
 import argparse
-import base64
 import dataclasses
 import hashlib
 import json
@@ -31,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from chalicelib import config
 from chalicelib.errors import Refusal
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.glados.signed import TYPS, SigningKey, sign
 from chalicelib.protocol.glados.trust import TrustList
 from chalicelib.protocol.timestamps import format_time
@@ -44,8 +44,7 @@ TRUST_AUTHORITY = "trust-authority"
 def certificate_facts(path: Path) -> tuple[str, int]:
     """Return a certificate's RFC 8705 thumbprint and the moment it expires (ms)."""
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
-    thumbprint = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    thumbprint = encode_base64url(hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest())
     return thumbprint, int(certificate.not_valid_after_utc.timestamp() * 1000)
 
 

@@ -18,11 +18,11 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from chalicelib.errors import DecodeError
+from chalicelib.protocol.base64url import decode_base64url
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.parts import Reference
 from chalicelib.protocol.delivery.queue_requests import QSMessage
-from chalicelib.protocol.glados.federation_api import decode_base64url
 
 SECONDS: Final = 30.0
 ATTEMPTS: Final = 4

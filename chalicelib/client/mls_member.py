@@ -23,10 +23,10 @@ from chalicelib.client.mls_framing import (
     verify_content,
 )
 from chalicelib.client.mls_identity import Identity, PrivateKeyPackage, Random
-from chalicelib.client.mls_key_schedule import EpochSecrets, welcome_key_and_nonce
+from chalicelib.client.mls_key_schedule import EpochSecrets
 from chalicelib.client.mls_path import NotForThisMember, Path, climb, make_path, open_path_secret, still_good
 from chalicelib.client.mls_secret_tree import SecretTree
-from chalicelib.client.mls_welcome import make_welcome, open_group_secrets, secret_of
+from chalicelib.client.mls_welcome import make_welcome, open_welcome, secret_of
 from chalicelib.protocol.mls import tree_math
 from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
 from chalicelib.protocol.mls.draft import Draft
@@ -143,11 +143,7 @@ class Member:
     ) -> Self:
         """Join by a Welcome (§12.4.3.1)."""
         suite = owner.identity.suite
-        secrets = open_group_secrets(owner, welcome)
-        keyed = secret_of(suite, secrets.psks, psks or {}, {})
-        with_psk = suite.extract(secrets.joiner_secret, keyed)
-        key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(with_psk, "welcome"))
-        info = decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))
+        secrets, keyed, info = open_welcome(owner, welcome, psks)
         group = create_group(info, ratchet_tree, policy or Policy())
         draft = Draft(group.tree)
         leaf_index = next((index for index, leaf in draft.all_leaves() if leaf == owner.public.leaf_node), None)

@@ -66,3 +66,18 @@ def open_group_secrets(owner: PrivateKeyPackage, welcome: Welcome) -> GroupSecre
             )
             return decode(GroupSecrets.read, opened)
     raise NotForThisMember("the Welcome is not for this KeyPackage")
+
+
+def open_welcome(
+    owner: PrivateKeyPackage, welcome: Welcome, psks: Mapping[bytes, bytes] | None = None
+) -> tuple[GroupSecrets, bytes, GroupInfo]:
+    """Return what a Welcome holds, with the secret of its pre-shared keys.
+
+    Nothing is checked yet. A joiner reads here of which group and epoch it must ask for the tree, if that is missing.
+    """
+    suite = owner.identity.suite
+    secrets = open_group_secrets(owner, welcome)
+    keyed = secret_of(suite, secrets.psks, psks or {}, {})
+    with_psk = suite.extract(secrets.joiner_secret, keyed)
+    key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(with_psk, "welcome"))
+    return secrets, keyed, decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))

@@ -4,7 +4,6 @@ Fail closed: only a route marked public is served without a client certificate. 
 whether the certificate is registered with us, and for what, is decided here on each call.
 """
 
-import base64
 import functools
 import hashlib
 import ssl
@@ -12,6 +11,7 @@ from typing import Any
 
 from chalicelib import errors, wiring
 from chalicelib.handlers.calls import Route
+from chalicelib.protocol.base64url import encode_base64url
 
 
 def authenticate(route: Route, headers: Any, thumbprint: str | None) -> object:
@@ -49,5 +49,4 @@ def thumbprint(context: dict[str, Any]) -> str | None:
 
 @functools.lru_cache(maxsize=1_000)
 def _thumbprint_of(pem: str) -> str:
-    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return encode_base64url(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest())

@@ -5,7 +5,7 @@ from typing import Any
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.routing import Door
 from chalicelib.handlers.well_known import CACHED
-from chalicelib.protocol.glados.federation_api import encode_base64url
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.wiring import delivery, groups
 
 door = Door(__name__)

@@ -6,7 +6,7 @@ from chalice import Blueprint
 
 from chalicelib import wiring
 from chalicelib.handlers.batches import work_off
-from chalicelib.protocol.glados.federation_api import decode_base64url
+from chalicelib.protocol.base64url import decode_base64url
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.wiring import delivery, groups
 

@@ -24,6 +24,7 @@ from chalicelib.protocol.delivery.responses import (
 )
 from chalicelib.protocol.mls.errors import GroupFrozen, InvalidHandshake, StaleEpoch, TooLarge
 from chalicelib.protocol.mls.framing import decode_message
+from chalicelib.protocol.timestamps import SECOND
 
 Code = DSErrorCode
 
@@ -68,15 +69,14 @@ def _told(refusal: errors.Refusal) -> tuple[int, Answer]:
     if isinstance(refusal, CannotCreate):
         return 422, CreateGroupRefused(refusal.result, refusal.check)
     if isinstance(refusal, GroupExists):
-        return 409, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID, "mds-create-1")
+        return 409, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID, refusal.check)
     code, status = next((code, status) for kind, code, status in REFUSALS if isinstance(refusal, kind))
-    facts = refusal.facts()
     required = refusal.required if isinstance(refusal, MustCover) else ()
-    epoch = facts.get("current_epoch", 0)
+    epoch = refusal.current_epoch if isinstance(refusal, StaleEpoch | MustCover) else 0
     return status, DSError(
         code,
-        str(facts.get("check", "")),
-        epoch if isinstance(epoch, int) else 0,
-        math.ceil(1_000 * (refusal.retry_after_seconds or 0)),
+        refusal.check,
+        epoch,
+        math.ceil(SECOND * (refusal.retry_after_seconds or 0)),
         tuple(decode_message(message) for message in required),
     )

@@ -29,7 +29,7 @@ class UnsupportedCipherSuite(Refusal):
 
     def facts(self) -> dict[str, object]:
         """Return the suite's number, and the id of the check."""
-        return {"cipher_suite": self.number, "check": self.check}
+        return {**super().facts(), "cipher_suite": self.number}
 
 
 class InvalidSignature(NotAuthenticated):
@@ -38,10 +38,6 @@ class InvalidSignature(NotAuthenticated):
     def __init__(self, check: str) -> None:
         super().__init__("a signature does not verify")
         self.check = check
-
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +159,13 @@ class CipherSuite:
             self.signatures.verify(public_key, signature, sign_content(label, content))
         except (BadSignature, ValueError) as failure:
             raise InvalidSignature(check) from failure
+
+    def check_signature_key(self, public_key: bytes) -> None:
+        """Raise `ValueError` for a key that nobody could sign with in this suite."""
+        try:
+            self.signatures.verify(public_key, b"", b"")
+        except BadSignature:
+            return  # As it had to be: what counts is that the key could be read.
 
     def sign_with_label(self, private_key: bytes, label: str, content: bytes) -> bytes:
         """SignWithLabel of RFC 9420 §5.1.2, for the delivery service's own proposals and answers."""

@@ -2,11 +2,8 @@
 
 import datetime
 import re
-from typing import NewType
 
 from chalicelib.errors import InvalidValue
-
-Milliseconds = NewType("Milliseconds", int)
 
 SECOND = 1_000
 MINUTE = 60 * SECOND

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Sequence
 
-from chalicelib.protocol.glados.federation_api import encode_base64url
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.services.ports import Alarms
 from chalicelib.storage import clients

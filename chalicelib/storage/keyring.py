@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from chalicelib.errors import DecodeError
-from chalicelib.protocol.glados.federation_api import decode_base64url, encode_base64url
+from chalicelib.protocol.base64url import decode_base64url, encode_base64url
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import MappingId
 from chalicelib.protocol.glados.signed import SigningKey, Typ

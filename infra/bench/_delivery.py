@@ -34,6 +34,7 @@ from chalicelib.protocol.mls.extensions import external_senders_extension
 from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, decode_message
 from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit
+from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.state import SHARD_LEAVES, Answer, GroupId, Head, Kind, LogRow
 from chalicelib.services.delivery.vault import Vault
@@ -90,10 +91,10 @@ class CrowdGroup:
         ref = reference(attempt.name, encoded)
         change = Change(GroupState(self.group, ref, records), {**written, ref: encoded})
         self.vault.objects.put(self.group_id, change.objects)
-        shards = -(-self.group.tree.leaf_capacity // SHARD_LEAVES)
+        shards = -(-records.extent // SHARD_LEAVES)
         head = Head(self.group_id, self.group.epoch, 1, rows, change.root, shards, created_at=now, used_at=now)
         row = LogRow(rows, Kind.CREATED, self.group.epoch, change.root, now, b"", sender=0)
-        groups.create(head, [row], Answer(bytes(32), b"", now))
+        groups.create(head, [row], Answer(bytes(32), b"created", now + DAY))
 
     def committing(self, now: int) -> DSMessage:
         """Return a random member's request to renew its path; it is taken for accepted."""

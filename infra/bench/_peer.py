@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from chalicelib.protocol.glados.federation_api import encode_base64url
+from chalicelib.protocol.base64url import encode_base64url
 from infra.bench._load import Sent, Target
 from infra.local.federation import wait_for
 from infra.local.supervisor import Child, Supervisor

@@ -29,19 +29,21 @@ def main() -> None:
     wiring.sealer().seal("warm", b"", b"")
     print("ready", flush=True)
     for _ in sys.stdin:
-        done = 0
+        done, cpu = 0, 0.0
         ended = idle_since = time.time()
         whole = _counted.Tally()
         while time.time() - idle_since < EMPTY_SECONDS:
             messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1).get("Messages", [])
             for message in messages:
                 record = {"body": message["Body"], "receiptHandle": message["ReceiptHandle"]}
+                cpu_before = time.process_time()
                 with _counted.counted() as tally:
                     fan_out({"Records": [record]}, LambdaContext("fan_out", 300))
+                cpu += time.process_time() - cpu_before
                 whole.add(tally)
                 done += 1
                 ended = idle_since = time.time()
-        print(json.dumps({"done": done, "ended": ended, "tally": vars(whole)}), flush=True)
+        print(json.dumps({"done": done, "ended": ended, "cpu": cpu, "tally": vars(whole)}), flush=True)
 
 
 if __name__ == "__main__":

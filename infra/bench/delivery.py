@@ -147,6 +147,7 @@ def moves(service: Service, group: CrowdGroup, members: int, sizes: Sizes, confi
 def both(service: Service, make: Callable[[], DSMessage], rounds: int) -> tuple[Series, Series]:
     """Measure requests to a container that did the one before, and to one that has seen nothing of the group."""
     warm, cold = Series(), Series()
+    service.forget()
     for _ in range(WARM_UP):
         service.say(make())
     for _ in range(rounds):
@@ -191,7 +192,7 @@ def fan_out(service: Service, owner: Owner, members: int, grown: Growth) -> Iter
         deliver(service, group, workers)  # Shards are taken for the first time, and configs opened.
         deliver(service, group, workers[:1])
         for count in (1, 2):
-            tally, seconds = deliver(service, group, workers[:count])
+            tally, seconds, cpu = deliver(service, group, workers[:count])
             recipients = members - 1
             who = f"fan-out to {members:,} queues, {count} at once" if count > 1 else f"fan-out to {members:,} queues"
             if count == 1:
@@ -199,6 +200,8 @@ def fan_out(service: Service, owner: Owner, members: int, grown: Growth) -> Iter
                 yield Row(f"{who}: AWS calls for a recipient", tally.total / recipients, "calls", bar)
                 for name, calls in sorted(tally.calls.items()):
                     yield Row(f"    {name}", calls, "calls")
+                unit = verification() * recipients
+                yield Row(f"{who}: processor time for a recipient", cpu / unit, "Ed25519 verifications")
                 grown.note("calls of a fan-out", members, tally.total)
             yield Row(f"{who}: recipients", recipients / seconds, "/s")
             yield Row(f"{who}: until the last queue has it", seconds, "s")
@@ -210,8 +213,8 @@ def fan_out(service: Service, owner: Owner, members: int, grown: Growth) -> Iter
             worker.communicate()
 
 
-def deliver(service: Service, group: CrowdGroup, workers: list["subprocess.Popen[str]"]) -> tuple[Tally, float]:
-    """Send a message and have it delivered; return what the workers called, and how long they took."""
+def deliver(service: Service, group: CrowdGroup, workers: list["subprocess.Popen[str]"]) -> tuple[Tally, float, float]:
+    """Send a message and have it delivered; return the calls, the seconds, and the processor time of the workers."""
     service.say(group.sending(milliseconds()))
     began = time.time()
     for worker in workers:
@@ -219,17 +222,18 @@ def deliver(service: Service, group: CrowdGroup, workers: list["subprocess.Popen
             raise AssertionError("the process was started with pipes")
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    whole, ended = Tally(), began
+    whole, ended, cpu = Tally(), began, 0.0
     for worker in workers:
         said = json.loads(_answer(worker))
         whole.add(Tally(**{**said["tally"], "calls": Counter(said["tally"]["calls"])}))
+        cpu += said["cpu"]
         if said["done"]:
             ended = max(ended, said["ended"])
     head, _ = groups.rows().load(group.group_id, b"")
     shards = groups.fanout().shards.of(group.group_id)
     if head is None or min(shard.cursor for shard in shards if shard.shard < head.shards) < head.seq:
         raise RuntimeError("the workers left something undelivered")
-    return whole, ended - began
+    return whole, ended - began, cpu
 
 
 def _answer(worker: "subprocess.Popen[str]") -> str:

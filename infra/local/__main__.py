@@ -11,7 +11,7 @@ import fcntl
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from chalicelib.client import ApiProblem
@@ -74,20 +74,35 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _run(folder: Path, asked: argparse.Namespace) -> int:
+    tell = None if asked.serve_only else _storyteller()
     began = time.monotonic()
     with running(folder, time_scale=asked.time_scale, note=lambda text: _say(f"… {text}")) as (supervisor, federation):
         _say(f"ready after {time.monotonic() - began:.1f} s")
-        if not asked.serve_only:
-            _tell(federation)
+        if tell is not None:
+            tell(federation)
         if asked.serve or asked.serve_only:
             _serve(supervisor, federation)
     return 0
 
 
-def _tell(federation: Federation) -> None:
-    began = time.monotonic()
-    Story(federation, lambda text: _say(f"✓ {text}")).tell()
-    _say(f"every step held; the story took {time.monotonic() - began:.1f} s")
+def _storyteller() -> Callable[[Federation], None]:
+    """Return what tells the story; raise `StoryFailed` at once if the clients that it is about are not installed."""
+    try:
+        from infra.local.delivery_story import DeliveryStory  # noqa: PLC0415 - serving needs no MLS library
+    except ImportError as error:
+        missing = f"the story needs MLS clients, and {error.name} is not installed: pip install -e '.[local]'"
+        raise StoryFailed(missing) from error
+
+    def tell(federation: Federation) -> None:
+        began = time.monotonic()
+        Story(federation, lambda text: _say(f"✓ {text}")).tell()
+        _say(f"the providers' part took {time.monotonic() - began:.1f} s")
+        then = time.monotonic()
+        DeliveryStory(federation, lambda text: _say(f"✓ {text}")).tell()
+        _say(f"the delivery services' part took {time.monotonic() - then:.1f} s")
+        _say(f"every step held; the story took {time.monotonic() - began:.1f} s")
+
+    return tell
 
 
 def _serve(supervisor: Supervisor, federation: Federation) -> None:

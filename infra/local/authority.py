@@ -4,7 +4,6 @@ Everything is EC P-256. Server certificates are good for 127.0.0.1 and localhost
 can authenticate clients only, so that neither can stand in for the other.
 """
 
-import base64
 import datetime
 import hashlib
 import ipaddress
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from chalicelib.protocol.base64url import encode_base64url
 from infra.local.private import write_private
 
 Thumbprint = NewType("Thumbprint", str)
@@ -41,7 +41,7 @@ class Identity:
 def thumbprint(certificate: Path) -> Thumbprint:
     """Return the base64url SHA-256 of the certificate's DER encoding, unpadded (RFC 8705 §3.1)."""
     der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-    return Thumbprint(base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode())
+    return Thumbprint(encode_base64url(hashlib.sha256(der).digest()))
 
 
 class Authority:

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -149,13 +149,6 @@ class Pump:
             return False
         self.returned[name] += 1
         return True
-
-
-def queue_names(app: Chalice) -> Iterable[str]:
-    """Return the names of the queues that `app` handles."""
-    for source in app.event_sources:
-        if isinstance(source, SQSEventConfig):
-            yield source.queue or source.queue_arn.rpartition(":")[2]
 
 
 def _expression(expression: str | ScheduleExpression) -> str:

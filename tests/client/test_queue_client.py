@@ -24,7 +24,6 @@ from chalicelib.protocol.crypto import CipherSuite, cipher_suite
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.parts import Domain, Freshness, Reference
 from chalicelib.protocol.delivery.queue_requests import (
-    QS_ROUTES,
     Acknowledge,
     CreateQueue,
     DeleteQueue,
@@ -64,7 +63,7 @@ class QueueingService:
     def answer(self, asked: Asked) -> Reply:
         message = decode(QSMessage.read, asked.body)
         assert asked.headers["Content-Type"] == media.QS_MESSAGE
-        assert QS_ROUTES[asked.path.removeprefix("/qs/v1/")] is message.request.request_type
+        assert asked.path == "/qs/v1/" + message.request.request_type.name.lower().replace("_", "-")
         message.verify(SUITE, self.key)
         assert message.queue_id == QUEUE.queue_id
         self.asked.append(message)

@@ -14,14 +14,30 @@ IDS = [requirement["id"] for requirement in REQUIREMENTS]
 ENFORCED = [requirement for requirement in REQUIREMENTS if "where" in requirement]
 LEFT = [requirement for requirement in REQUIREMENTS if "left" in requirement]
 
-ID = re.compile(r"\b(?:mls|ext|ds)-\d+(?:\.\d+)*(?:-\d+)?\b")
-RAISED = re.compile(r"""["']((?:mls|ext|ds)-\d+(?:\.\d+)*(?:-\d+)?)["']""")
+_ID = r"(?:mls|ext|ds)-\d+(?:\.\d+)*(?:-\d+)?|mds-[a-z]+(?:-[a-z]+)*-\d+"
+ID = re.compile(rf"(?<![a-z-])(?:{_ID})\b")
+RAISED = re.compile(rf"""["']({_ID})["']""")
 CODE = [
     ROOT / "chalicelib" / "protocol" / "crypto.py",
     *sorted((ROOT / "chalicelib" / "protocol" / "mls").glob("*.py")),
     *sorted((ROOT / "chalicelib" / "protocol" / "delivery").glob("*.py")),
+    *sorted((ROOT / "chalicelib" / "services" / "delivery").glob("*.py")),
+    ROOT / "chalicelib" / "handlers" / "ds_refusals.py",
 ]
-TESTS = [path for part in ("mls", "delivery") for path in sorted((ROOT / "tests" / "protocol" / part).glob("*.py"))]
+TESTS = [
+    *sorted((ROOT / "tests" / "protocol" / "mls").glob("*.py")),
+    *sorted((ROOT / "tests" / "protocol" / "delivery").glob("*.py")),
+    *sorted((ROOT / "tests" / "services" / "delivery").rglob("*.py")),
+]
+
+AREAS = (
+    *("remove", "cover", "sender", "fresh", "create", "senders", "successor", "op", "delete"),
+    *("queue-info", "welcome-info", "external-info", "vouch", "add-users", "added", "welcome"),
+    *("remove-users", "add-clients", "remove-clients", "update", "resync", "join", "send"),
+    *("propose", "self-remove", "fanout", "sealed", "admin"),
+    *("directory", "claim", "upload", "account", "proxy"),
+)
+"""What the delivery service checks, in the order of draft -02, and then what later drafts and its own contract add."""
 
 
 def named(requirement: dict[str, str]) -> str:
@@ -30,6 +46,9 @@ def named(requirement: dict[str, str]) -> str:
 
 def order(identity: str) -> tuple[int, list[int], int]:
     """Return where an id belongs: by document, section and number."""
+    if identity.startswith("mds-"):
+        area, _, last = identity.removeprefix("mds-").rpartition("-")
+        return 3, [AREAS.index(area)], int(last)
     document, section, *number = identity.split("-")
     return (
         ("mls", "ext", "ds").index(document),

@@ -45,6 +45,16 @@ def test_what_is_no_key_verifies_nothing(number: int) -> None:
             suite.verify_with_label(key, "Label", b"content", signature, "a check")
 
 
+@pytest.mark.parametrize("number", SUITES)
+def test_a_key_that_can_be_read_is_told_from_what_is_none(number: int) -> None:
+    suite = cipher_suite(number)
+    public = suite.signatures.public_key(private_key(number))
+    suite.check_signature_key(public)
+    for key in (b"", public[:-1], public + b"\x00"):
+        with pytest.raises(ValueError):  # noqa: PT011 (cryptography's words are its own)
+            suite.check_signature_key(key)
+
+
 @pytest.mark.parametrize("number", [2, 5, 7])
 def test_a_point_has_one_form(number: int) -> None:
     suite = cipher_suite(number)

@@ -133,18 +133,25 @@ def test_a_claim_is_a_query_a_write_for_each_client_and_one_for_all(ds: DsPorts)
     assert calls == {"Query": 1, "UpdateItem": 2, "BatchWriteItem": 1}
 
 
-def test_hints_go_ten_at_a_time_and_carry_group_and_shard_only(ds: DsPorts, stage: str) -> None:
+@pytest.mark.parametrize("shards", [1, 9, 10, 23, 525])
+def test_hints_go_in_one_call_and_carry_group_and_shards_only(ds: DsPorts, stage: str, shards: int) -> None:
     group_id = GroupId(b"\xff\xfe group")
+    ds.hints.fan_out(group_id, [])
     with counted() as calls:
-        ds.hints.fan_out(group_id, range(23))
-    assert calls["SendMessageBatch"] == 3
+        ds.hints.fan_out(group_id, range(shards))
+    assert calls["SendMessageBatch"] == 1
     sqs = clients.client("sqs")
     url = sqs.get_queue_url(QueueName=f"glados-{stage}-fanout")["QueueUrl"]
     received: list[str] = []
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         received += [one["Body"] for one in messages]
     name = base64.urlsafe_b64encode(group_id).decode().rstrip("=")
-    assert sorted(received) == sorted(json.dumps({"g": name, "shard": shard}) for shard in range(23))
+    assert len(received) == min(shards, 10)
+    said = [json.loads(body) for body in received]
+    assert all(one.keys() == {"g", "shard", "more"} and one["g"] == name for one in said)
+    named = [shard for one in said for shard in (one["shard"], *one["more"])]
+    assert sorted(named) == list(range(shards))
+    assert max(len(one["more"]) for one in said) <= -(-shards // 10) - 1
 
 
 def test_a_hint_that_is_lost_is_an_alarm_and_no_error() -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.errors import DecodeError, InvalidValue
+from chalicelib.protocol.base64url import decode_base64url
 from chalicelib.protocol.delivery.policy import client_of, user_of_client
 from chalicelib.protocol.delivery.queueing import QUEUE_ID_SIZE
 from chalicelib.protocol.glados.client_api import Answer, Body
-from chalicelib.protocol.glados.federation_api import decode_base64url
 from chalicelib.protocol.mls.extensions import BASIC, Credential
 
 _SCHEME = b"mimi://"
@@ -98,5 +98,5 @@ def read_queues(asked: AccountEventBody) -> tuple[bytes, ...]:
 def _bytes(text: str, field: str) -> bytes:
     try:
         return decode_base64url(text)
-    except (DecodeError, ValueError) as error:
+    except DecodeError as error:
         raise InvalidValue("this is not unpadded base64url", field) from error

@@ -33,7 +33,7 @@ class CannotCreate(Refusal):
         super().__init__(str(cause))
         self.result = result
         self.cause = cause
-        self.check = str(getattr(cause, "check", ""))
+        self.check = cause.check
 
     def facts(self) -> dict[str, object]:
         """Return what the check that failed tells."""

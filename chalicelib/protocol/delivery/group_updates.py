@@ -294,17 +294,3 @@ class JoinByExternalCommit:
     def group_id(self) -> bytes:
         """Return the group that the commit names."""
         return self.group_update.group_id
-
-
-GroupUpdate = (
-    DeleteGroupRequest
-    | AddUsers
-    | RemoveUsers
-    | AddClients
-    | RemoveClients
-    | UpdateClient
-    | ResyncClient
-    | JoinByExternalCommit
-    | CommitRequest
-)
-"""Every request with a commit in it: its `group_update`."""

@@ -77,7 +77,7 @@ def _add_users(group: PublicGroup, staged: StagedCommit) -> None:
 def _add_clients(group: PublicGroup, staged: StagedCommit) -> None:
     _same_credential(group, staged)
     for add in _own(staged, Add):
-        # [mds-add-clients-1] Every client that is added belongs to an existing user (-02 §4.3).
+        # [mds-add-clients-1] Every client that is added belongs to an existing user (-02 §4.2).
         if isinstance(add, Add) and not _users(group, group.policy.user(add.key_package.leaf_node)):
             raise InvalidRequest("mds-add-clients-1", "a client of a user who is not in the group is added")
 
@@ -110,7 +110,7 @@ def _delete(group: PublicGroup, staged: StagedCommit) -> None:
 
 
 def _update(_group: PublicGroup, staged: StagedCommit) -> None:
-    # [mds-update-1] The commit has a path: it is there to renew the client's leaf (-02 §4.5).
+    # [mds-update-1] The commit has a path: it is there to renew the client's leaf (-02 §4.4).
     if not staged.applied.path:
         raise InvalidRequest("mds-update-1", "a commit that updates its client has no path")
 

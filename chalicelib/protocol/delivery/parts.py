@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NewType, Protocol, Self, TypeVar
 
 from chalicelib.errors import DecodeError
+from chalicelib.protocol.timestamps import MINUTE
 from chalicelib.protocol.tls import Reader, opaque, uint8, uint64
 
 Kind = TypeVar("Kind", bound=enum.IntEnum)
@@ -19,6 +20,10 @@ Domain = NewType("Domain", str)
 
 NONCE_SIZE = 16
 DIGEST_SIZE = 32
+LONGEST_GROUP_ID = 1_024
+"""In bytes: what a delivery service and a queueing service can name a row by."""
+FRESH = 5 * MINUTE
+"""How far a sender's clock may differ from ours."""
 LONGEST_DOMAIN = 255
 LONGEST_URL = 8192
 LONGEST_SIGNATURE = 255
@@ -37,9 +42,12 @@ def enumeration(kind: type[Kind]) -> Callable[[Reader], Kind]:
     return read
 
 
+_VISIBLE = bytes(range(0x21, 0x7F))
+
+
 def _visible(reader: Reader, most: int, what: str) -> str:
     content = reader.opaque()
-    if not 0 < len(content) <= most or any(not 0x21 <= byte <= 0x7E for byte in content):
+    if not 0 < len(content) <= most or content.translate(None, _VISIBLE):
         raise DecodeError(f"a {what} is not between 1 and {most} visible ASCII characters")
     return content.decode("ascii")
 
@@ -73,9 +81,10 @@ def encode_signature(signature: bytes) -> bytes:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Freshness:
-    """What makes a request good once, soon, and at one service: it is signed with the rest.
+    """What makes a request good soon, and at one service: it is signed with the rest.
 
-    `time_ms` counts from 1970; the service remembers `nonce` for as long as it takes that time.
+    `time_ms` counts from 1970. `nonce` makes a request another than the same one asked before, whose answer the
+    service may remember by its digest; it is not looked at by itself.
     """
 
     time_ms: int
@@ -90,6 +99,10 @@ class Freshness:
     def encode(self) -> bytes:
         """Return the struct's encoding."""
         return uint64(self.time_ms) + self.nonce + text(self.ds_domain)
+
+    def is_timely(self, now: int) -> bool:
+        """Say whether the request was made just now, as far as two clocks can tell."""
+        return abs(self.time_ms - now) <= FRESH
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,17 +15,13 @@ TBS_LABEL = "MIMI QSMessageTBS"
 
 
 class QSRequestType(enum.IntEnum):
-    """What can be asked; a route's name is the member's, with dashes."""
+    """What can be asked, each by POST /qs/v1/NAME with the member's name in lower case, with dashes."""
 
     CREATE_QUEUE = 0
     FETCH = 1
     ACKNOWLEDGE = 2
     DELETE_QUEUE = 3
     UPDATE_QUEUE = 4
-
-
-QS_ROUTES = {member.name.lower().replace("_", "-"): member for member in QSRequestType}
-"""The route of each request: POST /qs/v1/NAME."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

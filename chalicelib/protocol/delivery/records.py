@@ -71,6 +71,11 @@ class Records:
         """Return the stored directory."""
         return opaque(b"".join(self.directory))
 
+    @property
+    def extent(self) -> int:
+        """Return how many leaves the chunks cover; nobody beyond has a record."""
+        return len(self.directory) * LEAVES
+
     def get(self, leaf_index: int) -> DeliveryRecord | None:
         """Return a member's record, or None for a leaf that has none."""
         return self._chunk(leaf_index // LEAVES).get(leaf_index % LEAVES)
@@ -85,7 +90,7 @@ class Records:
 
     def all(self) -> Iterator[tuple[int, DeliveryRecord]]:
         """Give every record: the whole directory is read."""
-        return self.between(0, len(self.directory) * LEAVES)
+        return self.between(0, self.extent)
 
     def prefetch(self, leaves: Iterable[int]) -> None:
         """Load together the chunks of some leaves."""
@@ -115,6 +120,7 @@ class Records:
                         entries.pop(leaf_index % LEAVES, None)
                     else:
                         entries[leaf_index % LEAVES] = record
+            entries = dict(sorted(entries.items()))
             directory += [NOTHING] * (number + 1 - len(directory))
             content = _encode_chunk(entries)
             directory[number] = reference(self.attempt.name, content) if entries else NOTHING
@@ -138,7 +144,7 @@ class Records:
 
 
 def _encode_chunk(entries: Chunk) -> bytes:
-    return opaque(b"".join(uint8(position) + entries[position].encode() for position in sorted(entries)))
+    return opaque(b"".join(uint8(position) + entries[position].encode() for position in entries))
 
 
 def _read_chunk(content: bytes) -> Chunk:

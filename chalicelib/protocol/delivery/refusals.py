@@ -24,6 +24,8 @@ class UnknownGroup(NotFound):
 class GroupExists(Conflict):
     """The group id is in use, or was."""
 
+    check = "mds-create-1"
+
     def __init__(self) -> None:
         super().__init__("the group id is empty, or in use already")
 
@@ -39,8 +41,8 @@ class MustCover(Conflict):
         self.required = tuple(required)
 
     def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check, "current_epoch": self.current_epoch}
+        """Return the id of the check, and the epoch that the commit must be for."""
+        return {**super().facts(), "current_epoch": self.current_epoch}
 
 
 class Removed(NotPermitted):
@@ -50,7 +52,3 @@ class Removed(NotPermitted):
 
     def __init__(self) -> None:
         super().__init__("the client is being removed from the group")
-
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}

@@ -5,14 +5,13 @@ Two objects are signed, because they are cached and carried on: the `Manifest`, 
 time. What a peer sends is decoded as strictly as what a provider sends.
 """
 
-import base64
-import binascii
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.errors import DecodeError
+from chalicelib.protocol.base64url import decode_base64url
 from chalicelib.protocol.glados.client_api import Answer, Body, MappingAnswer, SiiText
 from chalicelib.protocol.glados.filters import LARGEST_N, Parameters
 from chalicelib.protocol.glados.mappings import Mapping, MappingId, Provider
@@ -218,19 +217,3 @@ def read_signed(claims: dict[str, Any], as_type: type[Body]) -> Any:
         return msgspec.convert(plain, as_type)
     except msgspec.ValidationError as error:
         raise DecodeError("the signed object has not the members of its kind") from error
-
-
-def decode_base64url(text: str) -> bytes:
-    """Read unpadded base64url in its one form, or raise `DecodeError`."""
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError) as error:
-        raise DecodeError("this is not base64url") from error
-    if encode_base64url(data) != text:
-        raise DecodeError("this is not base64url in its shortest form")
-    return data
-
-
-def encode_base64url(data: bytes) -> str:
-    """Write bytes as unpadded base64url (RFC 4648 §5)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -15,10 +15,6 @@ class InvalidHandshake(Refusal):
         super().__init__(reason)
         self.check = check
 
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}
-
 
 class InvalidFraming(InvalidHandshake):
     """The message's frame does not fit the group, its sender or its content (§6)."""
@@ -67,14 +63,15 @@ class TooLarge(InvalidHandshake):
 class StaleEpoch(Conflict):
     """The message belongs to another epoch than the group's current one."""
 
+    check = "mls-12.4.2-1"
+
     def __init__(self, current_epoch: int) -> None:
         super().__init__("the message is not for the group's current epoch")
-        self.check = "mls-12.4.2-1"
         self.current_epoch = current_epoch
 
     def facts(self) -> dict[str, object]:
         """Return the current epoch and the id of the check."""
-        return {"current_epoch": self.current_epoch, "check": self.check}
+        return {**super().facts(), "current_epoch": self.current_epoch}
 
 
 class GroupFrozen(Conflict):
@@ -84,7 +81,3 @@ class GroupFrozen(Conflict):
 
     def __init__(self) -> None:
         super().__init__("the group was reinitialised and takes no more messages")
-
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}

@@ -159,6 +159,9 @@ class Tags:
             if len(part) > PENDING * CHANGE_SIZE
         )
         rewritten = {(table, number) for _, table, number in full[:REWRITES]}
+        wanted = {self.directories[table][number].ref for table, number in rewritten} - {NOTHING} - self.loaded.keys()
+        if wanted:
+            self.loaded.update(load(store, wanted))
         written: dict[Ref, bytes] = {}
         directories, delta = [], []
         for table, directory in enumerate(self.directories):

@@ -6,11 +6,8 @@ from chalicelib.errors import NotAuthenticated
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.responses import Answer as Body
 from chalicelib.protocol.delivery.responses import DSResponse, Ok
-from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.state import Answer
-
-FRESH = 5 * MINUTE
-"""How far the sender's clock may differ from ours."""
 
 ANSWER_LIFE = DAY
 
@@ -22,10 +19,6 @@ class StaleRequest(NotAuthenticated):
 
     def __init__(self) -> None:
         super().__init__("the request is not of the present, or not for this delivery service")
-
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,5 +40,5 @@ class Asked:
     def check_fresh(self, domain: str) -> None:
         """Refuse a request of another time or for another service, where its type says when and for whom it is."""
         fresh = self.message.request.freshness
-        if fresh is not None and (fresh.ds_domain != domain or abs(fresh.time_ms - self.now) > FRESH):
+        if fresh is not None and (fresh.ds_domain != domain or not fresh.is_timely(self.now)):
             raise StaleRequest

@@ -120,8 +120,7 @@ class Commits:
         else:
             package = self.senders.client(state.group.suite, message)
             asking = package.leaf_node
-            if message.request.state_key is None:
-                self.vouching.check(state, asking, package.reference(state.group.suite))
+            self.vouching.check(state, asking, package.reference(state.group.suite))
         if isinstance(request, ResyncClient) and request.sender != asking.signature_key:
             raise WrongSender
         joining = None if commit.path is None else commit.path.leaf_node
@@ -163,7 +162,7 @@ class Commits:
             rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
         rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
         stored = self.vault.store(opened, change, rows, now=asked.now, past=past, more=more)
-        shards = 1 if head.sealed else -(-change.state.group.tree.leaf_capacity // SHARD_LEAVES)
+        shards = 1 if head.sealed else -(-change.state.records.extent // SHARD_LEAVES)
         after = dataclasses.replace(
             stored.head,
             epoch=epoch,

@@ -12,7 +12,7 @@ from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.ports import Exists, FanoutHints, Groups
 from chalicelib.services.delivery.senders import WrongSender
-from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Head, Kind, LogRow
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.ports import Entropy
 
@@ -69,7 +69,7 @@ class Creation:
             if known is None:
                 raise GroupExists from taken
             return known
-        self.hints.fan_out(group_id, range(1))
+        self.hints.fan_out(group_id, [0] if head.sealed else [0, MEMBERSHIPS])
         return answer.response
 
     def _state_key(self, group_id: GroupId, request: CreateGroupRequest) -> bytes | None:

@@ -22,6 +22,7 @@ from chalicelib.protocol.delivery.group_updates import (
 )
 from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.messages import ROUTES, DSMessage
+from chalicelib.protocol.delivery.parts import LONGEST_GROUP_ID
 from chalicelib.protocol.delivery.refusals import InvalidRequest, UnknownGroup
 from chalicelib.protocol.delivery.responses import CreateGroupResponse
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
@@ -36,10 +37,6 @@ from chalicelib.services.ports import Clock
 
 Serve = Callable[[Asked, Any], bytes]
 """Serves a request with its body, and returns the DSResponse."""
-
-
-LONGEST_GROUP_ID = 1_024
-"""In bytes; the same as a queueing service takes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -37,8 +37,10 @@ class Enclosures:
 
         The largest messages are left out first, so that it is few. Our own domain is called directly.
         """
+        if domain == self.domain:
+            return request
         size = len(request.encode())
-        if domain == self.domain or size <= LARGEST_REQUEST:
+        if size <= LARGEST_REQUEST:
             return request
         deliveries = list(request.deliveries)
         for place in sorted(range(len(deliveries)), key=lambda place: _size(deliveries[place]), reverse=True):

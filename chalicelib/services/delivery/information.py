@@ -111,15 +111,14 @@ class Information:
             case DSSenderType.KEY_PACKAGE_REF:
                 package = self.senders.client(state.group.suite, message)
                 leaf = package.leaf_node
-                if message.request.state_key is None:
-                    self.vouching.check(state, leaf, package.reference(state.group.suite))
+                self.vouching.check(state, leaf, package.reference(state.group.suite))
                 return leaf.signature_key, policy.user(leaf), policy.client(leaf)
             case DSSenderType.USER_KEY_HASH:
                 registered = self.senders.user(message)
                 return registered.signature_key, registered.user, b""
 
     def update_queue(self, asked: Asked, request: UpdateQueueInfo) -> bytes:
-        """Send a member's messages to another queue from now on (-02 §§3.3, 3.9)."""
+        """Send a member's messages to another queue from now on (-02 §§3.3, 4.6)."""
         group_id = GroupId(request.group_id)
         leaf_index(asked.message)  # Who is named otherwise is told so, whether or not there is such a group.
         for _ in range(RESTAGES):

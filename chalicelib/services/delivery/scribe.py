@@ -12,11 +12,14 @@ from collections.abc import Sequence
 
 from chalicelib.errors import Unavailable
 from chalicelib.services.delivery.ports import FanoutHints, Groups
-from chalicelib.services.delivery.state import Answer, Head, LogRow, PastEpoch
+from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, Head, LogRow, PastEpoch
 from chalicelib.services.ports import Lost
 
 MOST_TRIES = 40
 """How often a write makes way for messages that were sent at the same time."""
+
+HURRIED = 25
+"""How many changes of membership are not too much to do between two deliveries."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +52,15 @@ class Scribe:
                     before = fresh  # Only messages came between; what was judged still holds.
                     continue
             if rows:
-                self.hints.fan_out(before.group_id, range(after.shards))
+                self.hints.fan_out(before.group_id, [*range(after.shards), *_index(after, numbered)])
             return True
         raise Unavailable("too many messages are sent to the group at once")
+
+
+def _index(head: Head, rows: Sequence[LogRow]) -> Sequence[int]:
+    """Hurry the index of memberships along where it changes: an account event finds groups by it.
+
+    A crowd is left to the sweep, because hints are worked off one after the other and delivery would wait for it.
+    """
+    changes = sum(len(row.joined) + len(row.left) for row in rows)
+    return [MEMBERSHIPS] if 0 < changes <= HURRIED and not head.sealed else []

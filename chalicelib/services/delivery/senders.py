@@ -26,10 +26,6 @@ class WrongSender(NotAuthenticated):
     def __init__(self) -> None:
         super().__init__("the sender is not one who may ask this, or its signature does not verify")
 
-    def facts(self) -> dict[str, object]:
-        """Return the id of the check."""
-        return {"check": self.check}
-
 
 def leaf_index(message: DSMessage) -> int:
     """Return the leaf that the sender says it has."""

@@ -1,4 +1,4 @@
-"""Sending an application message (-02 §3.10), and standalone proposals (-03 §6.7, -06)."""
+"""Sending an application message (-02 §4.7), and standalone proposals (-03 §6.7, -06)."""
 
 import dataclasses
 

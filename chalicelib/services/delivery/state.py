@@ -4,6 +4,7 @@
     log       one row for each message that was accepted, in order: what is to be delivered, and to whom
     past      one row for each epoch whose Welcomes somebody may still join by
     shard     one row for each 500 leaves: how far the log has been delivered to them
+    inbox     one row of a sealed group: what was noticed while nobody could look into it
 
 Times are milliseconds since 1970. A `Ref` names an immutable object of the group (`protocol.mls.chunks`).
 """

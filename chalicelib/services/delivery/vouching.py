@@ -5,7 +5,8 @@ for it. A client that comes by itself is believed if its key already stands at o
 delivery service that keeps the user's queues has published the very KeyPackage that it signs with: that service knows
 the user's key, which the user's company registered (contract §1, `directory`).
 
-In a sealed group the key of its state says as much: only members have it.
+In a sealed group it is the same, with pseudonyms: that a client knows the key of its state says little, because who was
+removed still knows it.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from chalicelib.errors import InvalidValue, NotFound
-from chalicelib.protocol.glados.federation_api import encode_base64url
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.glados.identifiers import is_domain
 from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.ports import Accounts, Keyring

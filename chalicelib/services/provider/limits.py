@@ -37,7 +37,6 @@ UNGUARDED: Guard = contextlib.nullcontext()
 SENDS_BURST = 200
 SENDS_A_MINUTE = 60
 REGION_BURST = 100
-SEND_LEASE = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

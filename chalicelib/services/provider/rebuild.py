@@ -14,8 +14,9 @@ import hashlib
 import math
 import sys
 
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.glados import gapcoded
-from chalicelib.protocol.glados.federation_api import Manifest, ObjectRef, encode_base64url
+from chalicelib.protocol.glados.federation_api import Manifest, ObjectRef
 from chalicelib.protocol.glados.filters import HEADROOM, Parameters, choose_n, count_bits, has_bit, set_bits
 from chalicelib.protocol.glados.mappings import Change
 from chalicelib.protocol.glados.signed import sign

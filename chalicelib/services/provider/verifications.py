@@ -18,9 +18,9 @@ from chalicelib.errors import (
     Unavailable,
     VerificationEnded,
 )
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.glados import codes
 from chalicelib.protocol.glados.client_api import Delivery, VerificationAnswer, VerificationRequest, VerificationStatus
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.protocol.glados.identifiers import (
     Sii,
     check_reachable,

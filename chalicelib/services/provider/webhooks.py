@@ -22,7 +22,7 @@ from chalicelib.protocol.glados.client_api import (
     WebhookSecret,
 )
 from chalicelib.protocol.glados.webhooks import ROTATION_OVERLAP, SECRET_BYTES, check_url, write_secret
-from chalicelib.protocol.timestamps import DAY, MINUTE, format_time
+from chalicelib.protocol.timestamps import MINUTE, format_time
 from chalicelib.services.ports import Alarms, Clock, Entropy, Lost
 from chalicelib.services.provider.identities import time_of, ulid
 from chalicelib.services.provider.notices import outbox_entry, send_events
@@ -40,9 +40,8 @@ from chalicelib.services.provider.state import (
 from chalicelib.services.provider.writes import AddOutbox
 
 MOST_TRIES = 5
-WITHHELD = 60_000  # Writers of one moment may finish in any order; a page ends where all have.
+WITHHELD = MINUTE  # Writers of one moment may finish in any order; a page ends where all have.
 PAGE = 100
-HISTORY = 30 * DAY
 AUDIT_ONLY = frozenset({"mapping.kept"})
 
 

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from chalicelib.errors import InvalidValue, NotPermitted, StreamGap, Unavailable, WrongBody
-from chalicelib.protocol.delivery.parts import BodyReference, Domain
+from chalicelib.protocol.delivery.parts import LONGEST_GROUP_ID, BodyReference, Domain
 from chalicelib.protocol.delivery.queueing import BodyOption, ClientQueueConfig, EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import DAY
@@ -41,7 +41,6 @@ from chalicelib.services.queueing.state import (
 
 MOST_RECIPIENTS = 2_000
 MOST_MESSAGES_A_QUEUE = 32
-LONGEST_GROUP_ID = 1_024
 MOST_TOGETHER = 100  # Heads and entries that change together.
 BODY_LIFE = RETENTION + 7 * DAY
 LOTS_READ = 2  # Whose heads are read together: one call reads a hundred rows, and each queue changes two.

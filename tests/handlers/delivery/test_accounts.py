@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.client.mls_identity import Identity as Client
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.directory import (
     AddPackage,
     KeyPackages,
@@ -38,7 +39,6 @@ from chalicelib.protocol.delivery.responses import (
     UploadAnswer,
 )
 from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.ports import Unreachable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.local.emulator import Emulator
-from infra.local.pump import Pump, queue_names
+from infra.local.pump import Pump
 from tests.infra.local import toy
 from tests.infra.local.conftest import REGION
 
@@ -52,10 +52,6 @@ def in_queue(sqs: Any, url: str) -> int:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     return sum(int(counts[name]) for name in names)
-
-
-def test_the_applications_queues_are_known() -> None:
-    assert list(queue_names(toy.app)) == ["toy-work"]
 
 
 def test_messages_come_in_batches_and_are_deleted_when_the_function_returned(

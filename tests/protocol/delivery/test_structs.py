@@ -19,7 +19,7 @@ from chalicelib.protocol.delivery.parts import (
     read_signature,
     read_url,
 )
-from chalicelib.protocol.delivery.queue_requests import QS_ROUTES, QSMessage, QSRequest
+from chalicelib.protocol.delivery.queue_requests import QSMessage, QSRequest, QSRequestType
 from chalicelib.protocol.delivery.queueing import Delivery, EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.responses import ANSWERS, DSError, DSResponse
 from chalicelib.protocol.delivery.sealed import Sealed
@@ -117,8 +117,13 @@ def test_request_types_have_their_numbers_and_routes() -> None:
         "upload": 20,
     }
     assert ROUTES["send-message"] is DSRequestType.SEND_MESSAGE
-    assert list(QS_ROUTES) == ["create-queue", "fetch", "acknowledge", "delete-queue", "update-queue"]
-    assert [int(request_type) for request_type in QS_ROUTES.values()] == [0, 1, 2, 3, 4]
+    assert {request_type.name: int(request_type) for request_type in QSRequestType} == {
+        "CREATE_QUEUE": 0,
+        "FETCH": 1,
+        "ACKNOWLEDGE": 2,
+        "DELETE_QUEUE": 3,
+        "UPDATE_QUEUE": 4,
+    }
 
 
 @pytest.mark.parametrize("request_type", DSRequestType)

@@ -30,9 +30,11 @@ class MemoryChunks(dict[Ref, bytes]):
     """A store that counts loads and lets no object change."""
 
     loads = 0
+    calls = 0
 
     def load(self, refs: Collection[Ref]) -> Mapping[Ref, bytes]:
         self.loads += len(refs)
+        self.calls += 1
         return {ref: self[ref] for ref in refs}
 
     def store(self, written: Mapping[Ref, bytes]) -> None:

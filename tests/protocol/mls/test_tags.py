@@ -1,5 +1,7 @@
 """Tags are found, all of them, and do not outlive what they name."""
 
+import dataclasses
+
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.mls.chunked_tree import Attempt, ChunkedTree
 from chalicelib.protocol.mls.draft import Draft
@@ -63,6 +65,16 @@ def test_segments_that_grow_are_split_and_a_commit_rewrites_few() -> None:
         assert segment.pending <= 64
     for number in range(0, 12_000, 97):
         assert list(tags.positions(chunks, Kind.ENCRYPTION_KEY, key(number))) == [number]
+
+
+def test_segments_to_be_rewritten_are_loaded_together() -> None:
+    chunks = MemoryChunks()
+    values = [(Kind.ENCRYPTION_KEY, key(number), number) for number in range(10_000)]
+    tags, written = Tags.build(b"salt", values, ATTEMPT)
+    chunks.store(written)
+    new = [change(tags, present=True, number=number) for number in range(10_000, 11_000)]
+    dataclasses.replace(tags, loaded={}).changed(chunks, new, ATTEMPT)
+    assert (chunks.calls, chunks.loads) == (1, 4)
 
 
 def test_a_user_may_have_more_clients_than_a_segment_has_entries() -> None:

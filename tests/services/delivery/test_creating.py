@@ -11,6 +11,7 @@ from chalicelib.protocol.crypto import UnsupportedCipherSuite
 from chalicelib.protocol.delivery.creation import CannotCreate
 from chalicelib.protocol.delivery.group_updates import CreateGroupRequest, DeleteGroupRequest
 from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
+from chalicelib.protocol.delivery.parts import LONGEST_GROUP_ID
 from chalicelib.protocol.delivery.refusals import GroupExists
 from chalicelib.protocol.delivery.responses import CreateGroupResponse, Ok
 from chalicelib.protocol.mls.extensions import (
@@ -22,7 +23,6 @@ from chalicelib.protocol.mls.extensions import (
 from chalicelib.protocol.mls.nodes import LeafNodeSource
 from chalicelib.protocol.mls.plain_tree import encode_tree
 from chalicelib.protocol.mls.welcome import Welcome
-from chalicelib.services.delivery.desk import LONGEST_GROUP_ID
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import GroupId
 from tests.services.delivery.house import GROUP, SUITE, House, Person, done

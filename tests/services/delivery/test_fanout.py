@@ -45,6 +45,21 @@ def test_the_sender_gets_nothing_of_its_own(
     assert house.kinds(carol) == ["welcome", "application", "proposal", "commit"]
 
 
+def test_the_index_of_memberships_is_hurried_where_it_changes_and_only_there(
+    house: House, alice: Person, bob: Person
+) -> None:
+    """An account event finds groups by it, and a busy group must not keep it waiting for the sweep."""
+    alice.create()
+    assert house.world.hints.take() == [(GROUP, 0), (GROUP, MEMBERSHIPS)]
+    alice.add(bob)
+    assert house.world.hints.take() == [(GROUP, 0), (GROUP, MEMBERSHIPS)]
+    alice.say(b"hello")
+    done(alice.updating(), alice, bob)
+    assert house.world.hints.take() == [(GROUP, 0), (GROUP, 0)]
+    done(alice.removing(bob), alice)
+    assert house.world.hints.take() == [(GROUP, 0), (GROUP, MEMBERSHIPS)]
+
+
 def test_who_is_removed_gets_the_commit_and_nothing_after(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId
 ) -> None:

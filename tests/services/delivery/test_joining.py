@@ -1,4 +1,4 @@
-"""Who may ask what it takes to join or to come back (-02 §§3.4, 3.5, 4.6), and who may then come in."""
+"""Who may ask what it takes to join or to come back (-02 §§3.4, 3.5, 4.5), and who may then come in."""
 
 import dataclasses
 from collections.abc import Callable

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
 from chalicelib.protocol.delivery.info_requests import UpdateQueueInfo
-from chalicelib.protocol.delivery.proposals import MOST_PENDING, judge_proposals
+from chalicelib.protocol.delivery.proposals import MOST_AT_ONCE, MOST_PENDING, judge_proposals
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.mls.external_proposals import propose_externally
 from chalicelib.protocol.mls.proposals import Add, Remove
@@ -124,6 +124,13 @@ def test_the_store_of_proposals_is_bounded(house: House, bob: Person, group: Gro
     almost = dataclasses.replace(state, proposals=(stored,) * (MOST_PENDING - 1))
     change = judge_proposals(almost, (bob.member.propose(Remove(0)),), house.world.clock())
     assert len(change.state.proposals) == MOST_PENDING
+
+
+def test_a_request_holds_so_many_proposals_at_most(house: House, bob: Person, group: GroupId) -> None:
+    """[mds-propose-7]"""
+    message = bob.member.propose(Remove(2))
+    house.refuses(bob.proposing(*[message] * (MOST_AT_ONCE + 1)), "mds-propose-7")
+    assert house.serve(bob.proposing(*[message] * MOST_AT_ONCE)) == Ok()
 
 
 def test_none_of_a_request_is_stored_where_one_is_refused(house: House, bob: Person, group: GroupId) -> None:

@@ -1,4 +1,4 @@
-"""The operations that end an epoch (-02 §§3.2, 4.1–4.5): what each one is for is taken, and nothing else."""
+"""The operations that end an epoch (-02 §§3.2, 4–4.4): what each one is for is taken, and nothing else."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.client.mls_member import Pending
+from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.commits import CommitRequest as Judged
 from chalicelib.protocol.delivery.commits import judge_commit
 from chalicelib.protocol.delivery.group_updates import (
@@ -332,6 +333,18 @@ def test_each_new_member_has_a_queue_and_a_welcome(
     message, _ = alice.adding(Person(house, "dora"))
     house.refuses(anew(alice, message, **change(message.request.body)), check)
     assert house.serve(message) == Ok()
+
+
+def test_what_comes_along_as_a_welcome_is_one(house: House, alice: Person, group: GroupId) -> None:
+    """[mds-welcome-1]"""
+    message, pending = alice.adding(Person(house, "dora"))
+    body = message.request.body
+    assert isinstance(body, AddUsers)
+    with pytest.raises(DecodeError):
+        house.serve(anew(alice, message, welcomes=(pending.commit,)))
+    request = Judged(DSRequestType.ADD_USERS, body.group_update, (pending.commit,), body.added)
+    with refused("mds-welcome-1"):
+        judge_commit(house.state(), request, house.world.clock(), house.vault.signer(group, 1))
 
 
 def test_the_group_info_is_the_next_epochs_byte_for_byte(house: House, alice: Person, group: GroupId) -> None:

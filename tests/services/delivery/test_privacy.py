@@ -214,6 +214,7 @@ KINDS = ("send", "commit", "propose", "come back", "queue", "welcome")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("key", [None, bytes(32), *IMPROPER.values()], ids=["missing", "wrong", *IMPROPER])
 def test_who_has_not_the_key_hears_of_no_group(cast: Cast, kind: str, key: bytes | None) -> None:
+    """[mds-sealed-1]"""
     make = dict(requests(cast))[kind]
     cast.alice.key = cast.bob.key = key
     with pytest.raises(UnknownGroup):

@@ -145,7 +145,9 @@ def test_a_group_that_outgrows_its_shards_has_more_and_its_new_member_gets_nothi
     town = Town(512)
     town.say(0)
     newcomer = Person(town.house, "newcomer", user="user000007")
-    offered = newcomer.key_package().public
+    newcomer.publish()
+    assert newcomer.offered is not None
+    offered = newcomer.offered.public
     request = ExternalCommitInfo(GROUP, newcomer.identity.signature_key, offered, newcomer.fresh())
     answer = town.house.serve(newcomer.sign(DSSenderID.key_package(offered.reference(cipher_suite(1))), request))
     message, pending = newcomer.returning(answer.group_info.body, answer.ratchet_tree, None)

@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.client_api import Choice, ChoiceAnswer, Code, ConfirmAnswer, VerificationRequest
-from chalicelib.protocol.glados.federation_api import PeerQuery, encode_base64url
+from chalicelib.protocol.glados.federation_api import PeerQuery
 from chalicelib.protocol.glados.filters import has_bit, indexes
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Mapping

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from chalicelib.errors import AlreadyExists, Conflict, InvalidValue, NotFound, NotPermitted
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.account_api import AccountEventBody
 from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.group_updates import AddClients
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import MARK_LIFE
@@ -60,6 +60,7 @@ def test_a_provider_registers_users_of_its_own_domain_of_ours_and_of_none(house:
 
 
 def test_a_provider_does_not_register_users_of_other_domains(house: House) -> None:
+    """[mds-account-1]"""
     with pytest.raises(NotPermitted):
         User(house, "dave").register(user="mimi://us.ds.example/u/dave")
 
@@ -83,12 +84,14 @@ def test_a_provider_does_not_register_users_of_other_domains(house: House) -> No
     ],
 )
 def test_a_registration_that_names_nobody_or_no_key_is_refused(house: House, field: str, value: object) -> None:
+    """[mds-account-2]"""
     with pytest.raises(InvalidValue) as told:
         User(house, "bob").register(PROVIDER, **{field: value})
     assert told.value.field == ("signature_key" if value == 2 else field)
 
 
 def test_events_are_taken_of_the_providers_own_users_only(house: House, bob: User) -> None:
+    """[mds-account-4]"""
     with pytest.raises(NotFound):
         bob.tell(provider_id="beta")
     with pytest.raises(NotFound):
@@ -191,6 +194,7 @@ def named_by_key(house: House, name: str) -> ByKey:
 
 
 def test_a_deleted_user_is_not_registered_again_before_its_mark_is_gone(house: House, bob: User) -> None:
+    """[mds-account-3]"""
     bob.tell()
     with pytest.raises(Conflict):
         bob.register()

@@ -106,6 +106,7 @@ def large(person: Person) -> AddPackage:
 def test_a_package_that_nobody_could_add_by_is_refused_with_all_others(
     alice: User, bob: User, house: House, check: str, made: Callable[[Person], AddPackage]
 ) -> None:
+    """[mds-directory-3] among others: the KeyPackage must be valid by itself, and its leaf's key have signed it all."""
     phone, laptop = bob.clients
     before = package(laptop)
     bob.publish(before)

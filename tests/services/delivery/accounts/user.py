@@ -5,13 +5,13 @@ import random
 from typing import Any
 
 from chalicelib.client.mls_identity import Identity
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.account_api import AccountEventBody, UserRegistration
 from chalicelib.protocol.delivery.directory import AddPackage, KeyPackages, PublishKeyPackages, UserID
 from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer, Ok
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.services.delivery.state import DsPeer, GroupId
 from tests.services.delivery.house import GROUP, SUITE, House, Person
 
