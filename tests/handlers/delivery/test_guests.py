@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import pytest
 
 from chalicelib.client.mls_identity import Identity as Client
+from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.directory import KeyPackages, UploadReference, UserID
 from chalicelib.protocol.delivery.media import DS_REFERENCE, DS_RESPONSE
 from chalicelib.protocol.delivery.messages import DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
 from chalicelib.protocol.delivery.responses import DSError, DSErrorCode, DSResponse, KeyPackagesAnswer
-from chalicelib.protocol.glados.federation_api import encode_base64url
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.enclosures import PIECE
 from chalicelib.services.delivery.state import DsPeer
