@@ -142,9 +142,9 @@ def test_what_was_not_uploaded_is_not_forwarded() -> None:
 def test_a_length_that_cannot_be_is_refused_on_both_sides_before_anything_is_fetched(
     journey: Journey, length: int
 ) -> None:
-    impossible = UploadReference(journey.message.request_sha256, length)
+    impossible = UploadReference(journey.message.request_sha256, length).encode()
     with refused("mds-upload-1"):
-        journey.guest.proxy.forward(US, "send-message", media.DS_REFERENCE, impossible, b"192.0.2.1")
+        journey.guest.proxy.forward(US, "send-message", media.DS_REFERENCE, impossible, "192.0.2.1")
     with refused("mds-upload-1"):
         journey.hub.uploading.fetch_reference(impossible, peer(EU))
     assert journey.hub.world.remote_bodies.asked == []
