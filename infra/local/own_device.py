@@ -91,7 +91,7 @@ class OwnDevice(Device):
         owner = self._offered.pop(reference)
         context = open_welcome(owner, welcome)[2].group_context
         sender, key = DSSenderID.key_package(reference), self.state_keys.get(context.group_id)
-        info = self.hub(hub).welcome_info(sender, context.group_id, context.epoch, state_key=key)
+        info = self.persist(lambda: self.hub(hub).welcome_info(sender, context.group_id, context.epoch, state_key=key))
         self.groups[context.group_id] = Member.join(owner, welcome, info.ratchet_tree)
         return context.group_id
 
@@ -113,10 +113,11 @@ class OwnDevice(Device):
         """Return a message that says it."""
         return self.groups[group_id].protect_application(data, os.urandom)
 
-    def prepare(self, group_id: bytes, proposals: Sequence[Proposal | bytes], *, tree_in_welcome: bool) -> Commit:
-        """Make a commit of proposals, by value or by the reference of those that were heard."""
-        now = int(time.time())
-        pending = self.groups[group_id].commit(proposals, os.urandom, now, tree_in_welcome=tree_in_welcome)
+    def prepare(self, group_id: bytes, proposals: Sequence[Proposal], *, tree_in_welcome: bool) -> Commit:
+        """Make a commit of proposals, and of those that were heard: a delivery service's must be covered."""
+        member = self.groups[group_id]
+        listed = [*member.group.proposals, *proposals]
+        pending = member.commit(listed, os.urandom, int(time.time()), tree_in_welcome=tree_in_welcome)
         return _commit(pending)
 
     def prepare_add(self, group_id: bytes, packages: Sequence[KeyPackage], *, tree_in_welcome: bool = True) -> Commit:
