@@ -34,7 +34,7 @@ USER = b"mimi://example.com/u/carol"
 
 @dataclasses.dataclass
 class Told:
-    """An answer, but for what is different each time."""
+    """An answer, but for the headers that are different each time."""
 
     status: int
     body: bytes
@@ -51,10 +51,9 @@ class World:
         self.stage = stage
         self.people = {name: stage.person(name) for name in NAMES}
         stage.owner("bob's other queue")
-        self.token = stage.ap.token()
         user = {"user": USER.decode(), "cipher_suite": SUITE}
         key = encode_base64url(self.carol.identity.signature_key)
-        assert stage.ap.call("POST", "/ds/v1/users", {**user, "signature_key": key}, token=self.token).status == 200
+        assert stage.ap.call("POST", "/ds/v1/users", {**user, "signature_key": key}).status == 200
         self.empty = Photograph(stage)
         self.alice.create()
         self.alice.add(self.bob, self.carol)
@@ -150,7 +149,8 @@ def account_event(world: World) -> Act:
     client = encode_base64url(world.carol.identity.credential.content)
     queue = encode_base64url(world.stage.owners["carol"].queue_id)
     said = {"event": "client_removed", "user": USER.decode(), "client": client, "queues": [queue]}
-    return lambda: Told.of(world.stage.ap.call("POST", "/ds/v1/account-events", said, token=world.token))
+    token = world.stage.ap.token()
+    return lambda: Told.of(world.stage.ap.call("POST", "/ds/v1/account-events", said, token=token))
 
 
 def moving(world: World) -> Act:
@@ -182,7 +182,7 @@ STORIES: dict[str, Story] = {
     "an account event": account_event,
 }
 
-ALWAYS = {"create-group", "add-users", "send-message", "update-queue-info", "submit-proposals"}
+OPERATIONS = {"create-group", "add-users", "send-message", "update-queue-info", "submit-proposals"}
 
 
 @pytest.fixture(scope="module")
@@ -206,9 +206,9 @@ def test_whichever_call_a_process_dies_at_the_next_one_ends_the_story_as_if_it_h
     before = Photograph(world.stage)
     with dying() as calls:
         answer = act()
-    if name in ALWAYS:
-        content = getattr(answer, "body", b"")
-        assert decode(DSResponse.read, content, TREE_ELEMENTS).body == Ok()
+    assert answer == () or answer.status in {200, 202, 204}
+    if name in OPERATIONS:
+        assert decode(DSResponse.read, answer.body, TREE_ELEMENTS).body == Ok()
     outcome = world.outcome()
 
     deaths: list[tuple[int, Side]] = [(at, "before") for at in range(len(calls))]
