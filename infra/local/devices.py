@@ -111,11 +111,11 @@ class Device(abc.ABC):
         self.state_keys: dict[bytes, Sealed] = {}
         self._hubs: dict[str, DeliveryClient] = {}
         self._incoming: Generator[QueueEntry, None, None] | None = None
+        self._handled = 0
 
     def close(self) -> None:
         """Close all connections; what was taken in is acknowledged."""
-        if self._incoming is not None:
-            self._incoming.close()
+        self._pause()
         for hub in self._hubs.values():
             hub.close()
         self.queue.close()
@@ -308,8 +308,20 @@ class Device(abc.ABC):
         """Take in what comes until the device is in an epoch of a group, in which it may not be yet."""
         self.take_in(lambda: group_id in self.hub_of and self.epoch(group_id) >= epoch, f"epoch {epoch}")
 
+    def drain(self) -> None:
+        """Take in what is there, and do not wait for more."""
+        self._pause()
+        for entry in self.queue.entries(0.0, forever=False):
+            self.receive(entry)
+
     def receive(self, entry: QueueEntry) -> None:
-        """Do what an entry of the queue asks for."""
+        """Do what an entry of the queue asks for; one that was handled and not acknowledged comes again."""
+        if entry.number <= self._handled:
+            return
+        self._handle(entry)
+        self._handled = entry.number
+
+    def _handle(self, entry: QueueEntry) -> None:
         encoded = entry.message
         if not isinstance(encoded, bytes):
             raise TypeError("an entry's message was not fetched")
@@ -326,6 +338,11 @@ class Device(abc.ABC):
                 self.heard.append((entry.group_id, self.read(entry.group_id, message)))
             case _:
                 raise ValueError("something came that no group sends")
+
+    def _pause(self) -> None:
+        if self._incoming is not None:
+            self._incoming.close()
+            self._incoming = None
 
     def _next(self, what: str) -> QueueEntry:
         if self._incoming is None:

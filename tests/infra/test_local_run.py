@@ -11,9 +11,7 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +19,10 @@ import jwt
 import pytest
 
 from infra.local.authority import Authority
+from tests.infra.conftest import REPOSITORY, Run
 from tests.infra.outsider import SECONDS, Answer, Outsider, position, send, wait_for
 
-REPOSITORY = Path(__file__).parents[2]
-START_SECONDS = 90
-
 _numbers = itertools.count()
-
-
-class Run:
-    """The local run as a process, and the script that speaks to it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], outsider: Outsider) -> None:
-        self.process = process
-        self.outsider = outsider
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    state = tmp_path_factory.mktemp("state")
-    command = [sys.executable, "-m", "infra.local", "--serve-only", "--state", str(state)]
-    endpoints, log = state / "endpoints.json", state / "said"
-    with log.open("w") as said, subprocess.Popen(command, cwd=REPOSITORY, stdout=said, stderr=said) as process:
-        try:
-            until = time.monotonic() + START_SECONDS
-            while not endpoints.exists():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.05)  # The file is the sign that all is ready.
-            yield Run(process, Outsider(endpoints))
-        finally:
-            process.terminate()
-            process.wait(SECONDS)
-
-
-@pytest.fixture
-def world(run: Run) -> Outsider:
-    return run.outsider
 
 
 @pytest.fixture
@@ -412,6 +377,19 @@ def test_the_whole_story_holds() -> None:
     assert int(registered[1]) >= 230
     assert f"{registered[1]} of them found from the other region" in done.stdout
     assert re.search(r"the filters saved \d+ of \d+ remote queries", done.stdout)
+    assert "a rine client removed one of 1000" in done.stdout
+
+
+def test_without_the_clients_of_the_story_it_says_so_and_fails_at_once(tmp_path: Path) -> None:
+    (tmp_path / "rine_mls.py").write_text("raise ImportError('not here', name='rine_mls')\n")
+    command = [sys.executable, "-m", "infra.local"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "the story needs MLS clients, and rine_mls is not installed" in done.stdout
+    assert "starting" not in done.stdout
 
 
 def _found(answer: Answer) -> dict[str, Any] | None:

@@ -22,9 +22,10 @@ from chalicelib.protocol.mls.extensions import RATCHET_TREE, external_senders, f
 from chalicelib.protocol.mls.group_info_rules import create_group
 from chalicelib.protocol.mls.leaf_rules import GroupRules, check_key_package
 from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource, encode_optional_node
+from chalicelib.protocol.mls.plain_tree import read_nodes
 from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.timestamps import SECOND
-from chalicelib.protocol.tls import opaque
+from chalicelib.protocol.tls import decode, opaque
 
 
 class CannotCreate(Refusal):
@@ -73,15 +74,16 @@ def judge_creation(
 def _group(request: CreateGroupRequest, policy: DsPolicy) -> PublicGroup:
     """[mds-create-3] Return the group of a GroupInfo that is valid (RFC 9420 §§12.4.3, 12.4.3.1)."""
     cipher_suite(request.group_info.group_context.cipher_suite)
-    tree = None
-    if find(request.group_info.extensions, RATCHET_TREE) is None:
+    tree = find(request.group_info.extensions, RATCHET_TREE)
+    if tree is None:
         tree = opaque(encode_optional_node(request.key_package.leaf_node))
-    group = create_group(request.group_info, tree, policy)
-    draft = Draft(group.tree)
-    leaf = draft.leaf(0)
-    # [mds-create-4] There is exactly one member, at leaf 0: a group comes here before anybody else is in it.
-    if draft.members != 1 or leaf is None:
+    # [mds-create-4] There is exactly one member, at leaf 0: a group comes here before anybody else is in it. This is
+    # asked before the tree is verified, because a large one would cost us more than its sender.
+    nodes = decode(read_nodes, tree)
+    if len(nodes) != 1 or not isinstance(nodes[0], LeafNode):
         raise InvalidRequest("mds-create-4", "the group has other members than its creator")
+    group = create_group(request.group_info, tree, policy)
+    leaf = nodes[0]
     # [mds-create-5] Its leaf came in its KeyPackage, or in a commit without anybody above it.
     if leaf.source == LeafNodeSource.UPDATE or leaf.parent_hash:
         raise InvalidRequest("mds-create-5", "the creator's leaf cannot be that of a group of one")

@@ -63,9 +63,9 @@ class Commits:
         framed = _framed(request)
         group_id = GroupId(framed.group_id)
         for _ in range(RESTAGES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
+                return asked.again(known)
             opened = self.vault.unlock(live(head), asked.message.request.state_key)
             opened = self.removals.settle(opened, asked.now)
             head = opened.head

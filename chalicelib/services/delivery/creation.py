@@ -35,9 +35,9 @@ class Creation:
         Raises `CannotCreate` with the check that failed, or `GroupExists` where the id was ever used.
         """
         group_id = GroupId(request.group_id)
-        _, known = self.groups.load(group_id, asked.digest)
+        _, known = self.groups.load(group_id, asked.key)
         if known is not None:
-            return known
+            return asked.again(known)
         _authenticate(asked.message, request)
         context = request.group_info.group_context
         key = self._state_key(group_id, request)
@@ -65,10 +65,10 @@ class Creation:
             self.groups.create(head, rows, answer)
         except Exists as taken:
             # [mds-create-1] The group id is not in use, nor was it ever: a deleted group leaves its head behind.
-            _, known = self.groups.load(group_id, asked.digest)
+            _, known = self.groups.load(group_id, asked.key)
             if known is None:
                 raise GroupExists from taken
-            return known
+            return asked.again(known)
         self.hints.fan_out(group_id, [0] if head.sealed else [0, MEMBERSHIPS])
         return answer.response
 

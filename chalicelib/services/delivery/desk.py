@@ -65,7 +65,7 @@ class Desk:
         except StaleRequest:
             # A repeat is answered as the first was, whenever it comes.
             if (known := self.information.answered(asked)) is not None:
-                return known
+                return asked.again(known)
             raise
         return self._use_case(type(request.body))(asked, request.body)
 

@@ -136,8 +136,14 @@ class Fanout:
             raise LookupError("a group that is to be delivered has no head")
         shards = {shard.shard: shard for shard in self.shards.of(group_id)}
         undone = [number for number in _numbers(head) if self._is_undone(shards.get(number), head)]
+        failures: list[Exception] = []
         for number in undone:
-            self.deliver(group_id, number)
+            try:
+                self.deliver(group_id, number)
+            except Exception as error:  # noqa: BLE001 (one shard that fails must not hold up the others)
+                failures.append(error)
+        if failures:
+            raise failures[0]
         if undone:
             shards = {shard.shard: shard for shard in self.shards.of(group_id)}
         finished = all(number in shards and shards[number].cursor >= head.seq for number in _numbers(head))

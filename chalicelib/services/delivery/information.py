@@ -53,7 +53,7 @@ class Information:
     def answered(self, asked: Asked) -> bytes | None:
         """Return what a request about a group was answered before, or None."""
         group_id = asked.message.request.group_id
-        return self.groups.load(GroupId(group_id), asked.digest)[1] if group_id else None
+        return self.groups.load(GroupId(group_id), asked.key)[1] if group_id else None
 
     def welcome_info(self, asked: Asked, request: WelcomeInfo) -> bytes:
         """Return tree and GroupInfo of an epoch to a client that the commit before it added.
@@ -61,7 +61,7 @@ class Information:
         The epoch may be past. Who is not among those added hears that there is no such group.
         """
         group_id = GroupId(request.group_id)
-        head, _ = self.groups.load(group_id, asked.digest)
+        head, _ = self.groups.load(group_id, asked.key)
         opened = self.vault.unlock(_there(head), request.state_key)
         safe = opened.safe
         past = self.groups.past(group_id, request.epoch) if safe is None else safe.epoch(request.epoch, asked.now)
@@ -84,7 +84,7 @@ class Information:
         It may if it is a member, or a client of a user who has a member.
         """
         group_id = GroupId(request.group_id)
-        head, _ = self.groups.load(group_id, asked.digest)
+        head, _ = self.groups.load(group_id, asked.key)
         state = self.vault.unlock(_there(head), request.state_key).state
         try:
             key, user, client = self._outsider(asked, state)
@@ -120,9 +120,9 @@ class Information:
         group_id = GroupId(request.group_id)
         leaf_index(asked.message)  # Who is named otherwise is told so, whether or not there is such a group.
         for _ in range(RESTAGES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
+                return asked.again(known)
             opened = self.vault.unlock(_there(head), request.state_key)
             state = opened.state
             index, leaf = member(state, asked.message)
@@ -150,7 +150,7 @@ class Information:
         """
         self.senders.user(asked.message)
         cipher_suite(request.cipher_suite)
-        name = self.keys.digest("group id", asked.digest)[:16].hex()
+        name = self.keys.digest("group id", asked.key)[:16].hex()
         group_id = GroupId(f"mimi://{self.vault.domain}/g/{name}".encode())
         sender = self.vault.signer(group_id, request.cipher_suite).public
         return asked.respond(GroupIdAnswer(group_id, sender))

@@ -42,9 +42,9 @@ class Sending:
         group_id = GroupId(body.group_id)
         opened: Opened | None = None
         for _ in range(MOST_TRIES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
+                return asked.again(known)
             head = live(head)
             if opened is None or opened.head.version != head.version:
                 opened = self.vault.unlock(head, asked.message.request.state_key)
@@ -79,9 +79,9 @@ class Sending:
         messages = (request.proposal,) if isinstance(request, SelfRemoveRequest) else request.proposals
         group_id = GroupId(_group_of(messages))
         for _ in range(RESTAGES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
+                return asked.again(known)
             opened = self.vault.unlock(live(head), asked.message.request.state_key)
             opened = self.removals.settle(opened, asked.now)
             head = opened.head

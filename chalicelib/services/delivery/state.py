@@ -118,7 +118,7 @@ class PastEpoch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request was answered, by the SHA-256 of its DSMessage; a repeat gets it again for 24 hours."""
+    """What a request was answered, by the SHA-256 of what it signs; a repeat gets it again for 24 hours."""
 
     digest: bytes
     response: bytes

@@ -1,0 +1,204 @@
+"""The delivery services of the local run from outside, with `endpoints.json`."""
+
+import hashlib
+import os
+import ssl
+import threading
+import time
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chalicelib.client import ApClient, ApiProblem
+from chalicelib.client.ds_requests import DeliveryRefused
+from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
+from chalicelib.protocol.base64url import encode_base64url
+from chalicelib.protocol.delivery import media
+from chalicelib.protocol.delivery.messages import ROUTES
+from chalicelib.protocol.delivery.parts import Domain
+from chalicelib.protocol.delivery.queueing import Delivery, EnqueueRequest
+from chalicelib.protocol.delivery.responses import DSError, DSErrorCode, DSResponse
+from chalicelib.protocol.tls import decode
+from infra.local.authority import Authority
+from infra.local.devices import Device, Services
+from infra.local.own_device import OwnDevice
+from infra.local.rine_device import RineDevice
+from tests.infra.outsider import Answer, Outsider, send
+
+EU, US = "eu.ds.example", "us.ds.example"
+
+
+@pytest.fixture
+def services(world: Outsider) -> Services:
+    return Services.of(world.said)
+
+
+@pytest.fixture
+def laptop(world: Outsider, services: Services) -> Iterator[OwnDevice]:
+    device = OwnDevice(services, "eu", f"mimi://alpha.example/d/{os.urandom(4).hex()}/laptop")
+    register(world, "alpha", device)
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def phone(world: Outsider, services: Services, tmp_path: Path) -> Iterator[RineDevice]:
+    device = RineDevice(services, "us", "phone", tmp_path)
+    register(world, "gamma", device)
+    yield device
+    device.close()
+
+
+def register(world: Outsider, name: str, device: Device) -> dict[str, object]:
+    ap = world.said["aps"][name]
+    said = ap["ds"]
+    url = world.said["ds"][ap["gp"]]["url"]
+    client = ApClient(
+        url, said["client_id"], said["client_secret"], cert=ap["cert"], key=ap["key"], ca=world.said["ca"]
+    )
+    user = device.user.decode() if device.user.startswith(b"mimi:") else encode_base64url(device.user)
+    key = encode_base64url(device.signer.signature_key)
+    try:
+        return client.call("POST", "/ds/v1/users", {"user": user, "cipher_suite": device.suite, "signature_key": key})
+    finally:
+        client.close()
+
+
+def post(
+    world: Outsider, path: str, body: bytes, media_type: str, ds: str = "eu", accept: str = media.DS_RESPONSE
+) -> Answer:
+    """Call the door that asks for no certificate."""
+    url = world.said["ds"][ds]["public_url"] + path
+    return send("POST", url, world.context(), body, Content_Type=media_type, Accept=accept)
+
+
+def refusal(answer: Answer, body: bytes) -> DSError:
+    assert answer.headers["content-type"] == media.DS_RESPONSE
+    response = decode(DSResponse.read, answer.body)
+    assert response.request_sha256 == hashlib.sha256(body).digest()
+    assert isinstance(response.body, DSError)
+    return response.body
+
+
+def test_a_group_across_both_regions_from_creation_to_fetching(laptop: OwnDevice, phone: RineDevice) -> None:
+    phone.publish(2)
+    named = laptop.hub(EU).request_group_id(laptop.as_user)
+    laptop.create(named.group_id, EU, named.external_sender)
+    laptop.add(named.group_id, laptop.claim(US, [phone.user]))
+    phone.reach(named.group_id, 1)
+    phone.say(named.group_id, b"hello")
+    laptop.hear(named.group_id, b"hello")
+    laptop.say(named.group_id, b"good day")
+    phone.hear(named.group_id, b"good day")
+    assert laptop.tree_hash(named.group_id) == phone.tree_hash(named.group_id)
+    phone.close()  # And so acknowledges.
+    assert phone.queue.fetch().acknowledged >= 1
+
+
+def test_a_group_id_is_taken_once(laptop: OwnDevice) -> None:
+    named = laptop.hub(EU).request_group_id(laptop.as_user)
+    laptop.create(named.group_id, EU, named.external_sender)
+    with pytest.raises(DeliveryRefused) as refused:
+        laptop.create(named.group_id, EU, named.external_sender)
+    assert (refused.value.status, refused.value.check) == (409, "mds-create-1")
+
+
+def test_a_user_needs_its_own_provider(world: Outsider, services: Services) -> None:
+    device = OwnDevice(services, "eu", f"mimi://beta.example/d/{os.urandom(4).hex()}/laptop")
+    with pytest.raises(ApiProblem) as refused:
+        register(world, "alpha", device)
+    assert refused.value.status == 403
+    with pytest.raises(DeliveryRefused) as unknown:
+        device.hub(EU).request_group_id(device.as_user)
+    assert unknown.value.code == DSErrorCode.NOT_AUTHENTICATED
+    device.close()
+
+
+def test_what_is_no_operation_is_not_found(world: Outsider) -> None:
+    answer = post(world, "/ds/v1/make-coffee", b"please", media.DS_MESSAGE)
+    assert (answer.status, answer.json["type"]) == (404, "urn:glados:problem:not-found")
+    answer = post(world, f"/ds/v1/hubs/{EU}/make-coffee", b"please", media.DS_MESSAGE, ds="us")
+    assert answer.status in {400, 404}
+
+
+@pytest.mark.parametrize("operation", sorted(ROUTES))
+def test_garbage_is_refused_as_a_request_is(world: Outsider, operation: str) -> None:
+    answer = post(world, f"/ds/v1/{operation}", b"garbage", media.DS_MESSAGE)
+    assert answer.status == 400
+    assert refusal(answer, b"garbage").code == DSErrorCode.MALFORMED
+
+
+def test_another_media_type_is_refused_as_a_request_is(world: Outsider) -> None:
+    answer = post(world, "/ds/v1/send-message", b"{}", "application/json")
+    assert answer.status == 415
+    assert refusal(answer, b"{}").code == DSErrorCode.MALFORMED
+    answer = post(world, "/qs/v1/fetch", b"{}", "application/json", accept="application/problem+json")
+    assert (answer.status, answer.json["type"]) == (415, "urn:glados:problem:unsupported-media-type")
+
+
+def test_a_body_that_is_too_large_is_refused_by_whoever_sees_it_first(world: Outsider) -> None:
+    body = bytes(4_490_000)  # The service takes no longer one; Lambda would not take it either.
+    longer = bytes(4_700_000)
+    assert post(world, "/ds/v1/commit", body, media.DS_MESSAGE).status == 400
+    answer = post(world, "/ds/v1/commit", longer, media.DS_MESSAGE)
+    assert answer.status == 413
+
+
+def test_between_delivery_services_a_certificate_is_asked_for(world: Outsider, tmp_path: Path) -> None:
+    """The public door has none; a provider's is no peer's; and one of another authority does not get in at all."""
+    fanout = EnqueueRequest(Domain(US), b"group", 0, 0, 1, 0, (Delivery(b"message", ()),)).encode()
+    for path, body, kind in (
+        ("/qs/v1/enqueue", fanout, media.DS_FANOUT),
+        ("/ds/v1/federation/key-packages", b"", media.KEY_PACKAGES),
+    ):
+        answer = post(world, path, body, kind)
+        assert (answer.status, answer.json["type"]) == (401, "urn:glados:problem:client-certificate-required")
+        url = world.said["ds"]["eu"]["url"] + path
+        for stranger in (world.said["aps"]["alpha"], world.said["peers"]["observer"]):
+            answer = send("POST", url, world.context(stranger), body, Content_Type=kind)
+            assert (answer.status, answer.json["type"]) == (401, "urn:glados:problem:unknown-certificate")
+        foreign = Authority(tmp_path / kind.replace("/", "-")).issue_client("ds-us")
+        context = world.context({"cert": foreign.cert, "key": foreign.key})
+        with pytest.raises((urllib.error.URLError, ssl.SSLError, ConnectionError)):
+            send("POST", url, context, body, Content_Type=kind)
+
+
+def test_a_long_poll_returns_when_something_comes(laptop: OwnDevice, phone: RineDevice) -> None:
+    waited = []
+
+    def wait() -> None:
+        began = time.monotonic()
+        page = phone.queue.fetch(wait=20)
+        waited.append((len(page.entries), time.monotonic() - began))
+
+    named = laptop.hub(EU).request_group_id(laptop.as_user)
+    laptop.create(named.group_id, EU, named.external_sender)
+    package = phone.offer()
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(1)  # The poll is to have begun well before.
+    laptop.add(named.group_id, [package])
+    waiting.join(30)
+    ((entries, seconds),) = waited
+    assert entries == 1
+    assert 1 <= seconds < 15
+
+
+def test_a_long_poll_of_an_empty_queue_ends(phone: RineDevice) -> None:
+    began = time.monotonic()
+    assert phone.queue.fetch(wait=1).entries == ()
+    assert 0.9 < time.monotonic() - began < 15
+
+
+def test_a_queue_is_read_by_its_key_only(services: Services, phone: RineDevice) -> None:
+    thief = Queue.draw(1, os.urandom)
+    stolen = Queue(phone.queue.queue.queue_id, thief.enqueue_token, thief.key)
+    client = QueueClient(services.urls["us"], US, stolen, ca=services.ca)
+    for ask in (client.fetch, client.delete, lambda: client.acknowledge(1)):
+        with pytest.raises(QueueRefused) as refused:
+            ask()
+        assert refused.value.status in {401, 403, 404}
+    client.close()
+    assert phone.queue.fetch().entries == ()

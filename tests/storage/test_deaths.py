@@ -1,0 +1,224 @@
+"""Handlers killed before and after each call to AWS, with the real adapters, and the same request again to another one.
+
+Each story is told once undisturbed, and its calls are counted. Then the tables are taken back and it is told again for
+each of them: the process dies there, a new one gets the same bytes or lets the sweeps run, and afterwards everything
+is as it was without a death. By default some deaths of each story are drawn; a campaign has all of them.
+"""
+
+import copy
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from chalicelib.protocol.base64url import encode_base64url
+from chalicelib.protocol.delivery.media import DS_MESSAGE, QS_MESSAGE
+from chalicelib.protocol.delivery.messages import DSMessage
+from chalicelib.protocol.delivery.queue_requests import Acknowledge, Fetch, QSMessage
+from chalicelib.protocol.delivery.responses import DSResponse, Ok
+from chalicelib.protocol.mls.proposals import Remove
+from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.services.delivery import accounts, fanout
+from chalicelib.wiring import delivery, groups
+from infra.local.authority import Authority
+from tests.handlers.edge import Answer
+from tests.services.delivery.house import GROUP, SUITE, Person
+from tests.storage.deaths import Death, Photograph, Side, Stage, deployed, dying
+
+DRAWN = 7
+NAMES = ("alice", "bob", "carol", "dora")
+USER = b"mimi://example.com/u/carol"
+
+
+@dataclasses.dataclass
+class Told:
+    """An answer, but for what is different each time."""
+
+    status: int
+    body: bytes
+
+    @classmethod
+    def of(cls, answer: Answer) -> "Told":
+        return cls(answer.status, answer.body)
+
+
+class World:
+    """Alice, bob and carol are in a group, and what was said so far is in their queues; dora is not in it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.people = {name: stage.person(name) for name in NAMES}
+        stage.owner("bob's other queue")
+        self.token = stage.ap.token()
+        user = {"user": USER.decode(), "cipher_suite": SUITE}
+        key = encode_base64url(self.carol.identity.signature_key)
+        assert stage.ap.call("POST", "/ds/v1/users", {**user, "signature_key": key}, token=self.token).status == 200
+        self.empty = Photograph(stage)
+        self.alice.create()
+        self.alice.add(self.bob, self.carol)
+        self.sweep()
+        self.full = Photograph(stage)
+
+    @property
+    def alice(self) -> Person:
+        return self.people["alice"]
+
+    @property
+    def bob(self) -> Person:
+        return self.people["bob"]
+
+    @property
+    def carol(self) -> Person:
+        return self.people["carol"]
+
+    def sweep(self) -> None:
+        """Let the schedules run as often as it takes for leases to end and for one to follow up another."""
+        for _ in range(3):
+            self.stage.world.clock.advance(max(accounts.LEASE, fanout.LEASE))
+            self.stage.accounts.sweep()
+            self.stage.fanout.sweep()
+
+    def outcome(self) -> dict[str, Any]:
+        """Return all that must be the same whatever happened, once nothing is left to do."""
+        self.sweep()
+        now, far = self.stage.world.clock(), 1 << 50
+        assert groups.fanout().wakes.due(far, 100) == []
+        assert groups.account_events().due(far, 100) == []
+        head, state = self.stage.head(), self.stage.state()
+        log = groups.rows().log(GROUP, 0, 1_000)
+        assert [row.seq for row in log] == list(range(1, head.seq + 1))
+        return {
+            "head": (head.epoch, head.version, head.seq, bool(head.blocked_since), head.frozen, head.deleted),
+            "log": [(row.kind, row.epoch, row.body, row.sender, row.joined) for row in log],
+            "context": state.group.context,
+            "records": [(leaf, record.config) for leaf, record in state.records.all()],
+            "proposals": [one.reference for one in state.proposals],
+            "removals": [(one.leaf_index, one.reason) for one in state.removals],
+            "queues": {name: self.queue(name) for name in self.stage.owners},
+            "groups": groups.memberships().of(USER),
+            "events": [(one.user, one.client) for one in groups.account_events().removed(USER, now)],
+        }
+
+    def queue(self, name: str) -> list[Any] | None:
+        """Return what lies in a queue, each once, as its client tells what it has; None where there is no queue."""
+        owner = self.stage.owners[name]
+        owner.qs = self.stage.queueing
+        (head,) = delivery.queue_heads().load([owner.queue_id])
+        if head is None or head.deleted:
+            return None
+        entries = owner.all()
+        assert [one.number for one in entries] == list(range(head.acknowledged + 1, head.seq + 1))
+        once = {(one.hub, one.group_id, one.seq): one.message for one in entries}
+        assert all(one.message == once[one.hub, one.group_id, one.seq] for one in entries)
+        assert list(once) == sorted(once), "not in the order of the log"
+        return [head.acknowledged, once]
+
+
+Act = Callable[[], Any]
+"""What is done at once, or again, with the same bytes; it returns the answer."""
+
+Story = Callable[[World], Act]
+
+
+def asked(world: World, message: DSMessage) -> Act:
+    content, route = message.encode(), message.request.request_type.route
+
+    def act() -> Told:
+        return Told.of(world.stage.post(f"/ds/v1/{route}", DS_MESSAGE, content))
+
+    return act
+
+
+def asked_of_queue(world: World, route: str, message: QSMessage) -> Act:
+    content = message.encode()
+    return lambda: Told.of(world.stage.post(f"/qs/v1/{route}", QS_MESSAGE, content))
+
+
+def create_group(world: World) -> Act:
+    world.empty.restore()
+    return asked(world, copy.copy(world.alice).creation())
+
+
+def fan_out(world: World) -> Act:
+    world.alice.say(b"to be delivered")
+    return lambda: (world.stage.world.clock.advance(fanout.LEASE), groups.fanout().sweep())[2:]
+
+
+def account_event(world: World) -> Act:
+    client = encode_base64url(world.carol.identity.credential.content)
+    queue = encode_base64url(world.stage.owners["carol"].queue_id)
+    said = {"event": "client_removed", "user": USER.decode(), "client": client, "queues": [queue]}
+    return lambda: Told.of(world.stage.ap.call("POST", "/ds/v1/account-events", said, token=world.token))
+
+
+def moving(world: World) -> Act:
+    other = world.stage.owners["bob's other queue"]
+    other.qs = world.stage.queueing
+    request: Any = world.bob.moving("other").request.body
+    return asked(world, world.bob.as_member(dataclasses.replace(request, client_queue_config=other.config)))
+
+
+def fetch(world: World) -> Act:
+    owner = world.stage.owners["bob"]
+    return asked_of_queue(world, "fetch", owner.sign(Fetch(0, 500, 0, owner.fresh())))
+
+
+def acknowledge(world: World) -> Act:
+    owner = world.stage.owners["bob"]
+    return asked_of_queue(world, "acknowledge", owner.sign(Acknowledge(1, owner.fresh())))
+
+
+STORIES: dict[str, Story] = {
+    "create-group": create_group,
+    "add-users": lambda world: asked(world, world.alice.adding(world.people["dora"])[0]),
+    "send-message": lambda world: asked(world, world.alice.saying(b"hello")),
+    "update-queue-info": moving,
+    "submit-proposals": lambda world: asked(world, world.bob.proposing(Remove(world.carol.member.leaf_index))),
+    "a fan-out": fan_out,
+    "a fetch": fetch,
+    "an acknowledgement": acknowledge,
+    "an account event": account_event,
+}
+
+ALWAYS = {"create-group", "add-users", "send-message", "update-queue-info", "submit-proposals"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with deployed(Authority(tmp_path_factory.mktemp("authority"))) as stage:
+        yield World(stage)
+
+
+def die(act: Act, at: int, side: Side) -> None:
+    with dying(at, side) as calls, pytest.raises(Death):
+        act()
+    assert len(calls) == at + 1, "it went on after its death"
+
+
+@pytest.mark.parametrize("name", list(STORIES))
+def test_whichever_call_a_process_dies_at_the_next_one_ends_the_story_as_if_it_had_not(
+    world: World, name: str, campaign: int
+) -> None:
+    world.full.restore()
+    act = STORIES[name](world)
+    before = Photograph(world.stage)
+    with dying() as calls:
+        answer = act()
+    if name in ALWAYS:
+        content = getattr(answer, "body", b"")
+        assert decode(DSResponse.read, content, TREE_ELEMENTS).body == Ok()
+    outcome = world.outcome()
+
+    deaths: list[tuple[int, Side]] = [(at, "before") for at in range(len(calls))]
+    deaths += [(at, "after") for at in range(len(calls))]
+    drawn = deaths if campaign > 1 else random.Random(name).sample(deaths, min(DRAWN, len(deaths)))
+    for at, side in drawn:
+        before.restore()
+        die(act, at, side)
+        world.stage.restart()
+        where = f"{side} {calls[at]}, call {at} of {len(calls)}"
+        assert act() == answer, where
+        assert act() == answer, f"{where}, and again"
+        assert world.outcome() == outcome, where
