@@ -73,7 +73,7 @@ class Journey:
         assert self.guest.world.uploads.put_in(answer.url, content)
 
     def forward(self, operation: str = "send-message") -> tuple[int, str, bytes]:
-        return self.guest.proxy.forward(US, operation, media.DS_REFERENCE, self.reference, b"192.0.2.1")
+        return self.guest.proxy.forward(US, operation, media.DS_REFERENCE, self.reference, "192.0.2.1")
 
     def restart(self) -> None:
         for house in (self.guest, self.hub):
