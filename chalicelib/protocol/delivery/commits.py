@@ -27,6 +27,7 @@ from chalicelib.protocol.mls.stored_group import prefetch
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.mls.welcome_rules import check_welcomes
+from chalicelib.protocol.timestamps import SECOND
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
     if not isinstance(message.body, PublicMessage):
         raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
     prefetch(state.group, message.body.content)
-    staged = state.group.stage(message, now // 1_000)
+    staged = state.group.stage(message, now // SECOND)
     if not isinstance(staged, StagedCommit):
         raise InvalidRequest("mds-op-1", "the operation takes a commit, and the message is a proposal")
     check_operation(request.operation, state.group, staged)

@@ -10,6 +10,7 @@ from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, Sender, S
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.protocol.mls.public_group import StagedProposal
 from chalicelib.protocol.mls.stored_group import prefetch
+from chalicelib.protocol.timestamps import SECOND
 
 MOST_PENDING = 256
 
@@ -30,7 +31,7 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
         if not isinstance(message.body, PublicMessage):
             raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
         prefetch(group, message.body.content)
-        staged = group.stage(message, now // 1_000)
+        staged = group.stage(message, now // SECOND)
         if not isinstance(staged, StagedProposal):
             raise InvalidRequest("mds-propose-2", "the message is a commit")
         queued = staged.queued

@@ -31,12 +31,13 @@ from chalicelib.protocol.mls.external_proposals import propose_externally, sende
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.protocol.mls.public_group import StagedCommit, StagedProposal
 from chalicelib.protocol.mls.tree import Kind
+from chalicelib.protocol.timestamps import HOUR, SECOND
 
-GRACE = 10_000
-"""How long a SelfRemove is known before a commit has to contain it, in milliseconds."""
+GRACE = 10 * SECOND
+"""How long a SelfRemove is known before a commit has to contain it."""
 
-LAPSE = 3_600_000
-"""How long a removal blocks its group, in milliseconds."""
+LAPSE = HOUR
+"""How long a removal blocks its group."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Se
             removals.append(removal)
             continue
         message = propose_externally(group.suite, signer.private_key, index, group.context, Remove(removal.leaf_index))
-        staged = group.stage(message, now // 1_000)
+        staged = group.stage(message, now // SECOND)
         if not isinstance(staged, StagedProposal):
             raise TypeError("a proposal was staged as something else")
         group = group.merge(staged)

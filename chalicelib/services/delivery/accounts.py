@@ -90,7 +90,7 @@ class Accounts:
         try:
             self.work_off(event)
         except Exception:  # noqa: BLE001 (the provider has said what there is to say; the row stands)
-            self.alarms.raise_("AccountEventDelayed", provider_id)
+            self.alarms.raise_("account-event-delayed", provider_id)
 
     def work_off(self, event: AccountEvent) -> None:
         """Do what follows from an event if it is due and nobody else is at it; what fails is due again later."""

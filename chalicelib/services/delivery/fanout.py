@@ -180,7 +180,7 @@ class Fanout:
         except _Down:
             now = self.clock()
             behind = Behind(row.seq - 1, 1, now + SECOND, now)
-            self.alarms.raise_("DomainBehind", domain)
+            self.alarms.raise_("domain-behind", domain)
             return _behind(shard, domain, behind)
         except StreamGap as gap:
             now = self.clock()
@@ -188,7 +188,7 @@ class Fanout:
 
     def _rewind(self, shard: Shard, domain: str, expected: int, behind: Behind) -> Shard:
         """Begin again where the other side says it is: it lost rows that it had confirmed, or we lost our count."""
-        self.alarms.raise_("StreamGap", domain)
+        self.alarms.raise_("stream-gap", domain)
         shard = dataclasses.replace(shard, sent={**shard.sent, domain: expected})
         return _behind(shard, domain, dataclasses.replace(behind, seq=expected))
 
@@ -226,7 +226,7 @@ class Fanout:
             if result == QueueingServiceResponse.INVALID_CLIENT_QUEUE_INFORMATION:
                 rejected[recipient.leaf_index] = recipient.config
             elif result != QueueingServiceResponse.OK:
-                self.alarms.raise_("QueueRefused", result.name.lower())
+                self.alarms.raise_("queue-refused", result.name.lower())
         if not rejected:
             return
         if isinstance(row, OpenRow):

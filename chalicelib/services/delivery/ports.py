@@ -244,7 +244,7 @@ class DsKeys(Protocol):
 
     `sender_key` is the private key with which this DS is an external sender of a group, in the suite's form; it is
     always the same for a group and suite. `state_key` is the current epoch and public key to which clients seal the
-    keys of private groups; `open_state_key` opens what they sealed, or raises `CannotOpen`. `digest` is a keyed
+    keys of sealed groups; `open_state_key` opens what they sealed, or raises `CannotOpen`. `digest` is a keyed
     one-way function, separate for each purpose. `seal` and `open` encrypt what must wait in a row.
     """
 

@@ -10,7 +10,7 @@ from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, Sender, SenderType
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import live
+from chalicelib.services.delivery.commits import RESTAGES, live
 from chalicelib.services.delivery.ports import FanoutHints, Groups
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe
@@ -18,8 +18,6 @@ from chalicelib.services.delivery.senders import WrongSender, member
 from chalicelib.services.delivery.state import GroupId, Kind, LogRow
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.ports import Lost
-
-RESTAGES = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

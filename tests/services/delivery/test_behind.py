@@ -60,7 +60,7 @@ def test_it_is_tried_again_less_and_less_often(house: House, alice: Person, grou
         house.deliver()
         tried.append(len(house.world.calls("queueing_services")) - before)
     assert 100 < sum(tried) < 200, "every ten minutes at last"
-    assert ("DomainBehind", US) in house.world.alarms.raised
+    assert ("domain-behind", US) in house.world.alarms.raised
 
 
 def test_what_came_too_long_ago_is_given_up(
@@ -156,7 +156,7 @@ def test_a_service_that_lost_rows_gets_them_again(
     house.deliver()
     assert bob.catch_up() == said(4)
     assert carol.catch_up() == said(4)
-    assert ("StreamGap", US) in house.world.alarms.raised
+    assert ("stream-gap", US) in house.world.alarms.raised
     assert behind(house) == {}
 
 
