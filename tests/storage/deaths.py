@@ -144,7 +144,7 @@ class Photograph:
         self.now = stage.world.clock()
         self.keys = {name: _key_of(name) for name in stage.tables()}
         self.rows = {name: self._rows(name) for name in self.keys}
-        self.objects = set(groups.bucket().names(""))
+        self.objects = set(delivery.bucket().names(""))
 
     def restore(self) -> None:
         """Take the tables and the time back, and begin with a new container."""
@@ -156,7 +156,7 @@ class Photograph:
             for start in range(0, len(changes), 25):
                 asked = {name: changes[start : start + 25]}
                 assert not clients.client("dynamodb").batch_write_item(RequestItems=asked)["UnprocessedItems"]
-        bucket = groups.bucket()
+        bucket = delivery.bucket()
         bucket.delete(name for name in bucket.names("") if name not in self.objects)
         self.stage.world.clock.now = self.now
         self.stage.restart()

@@ -167,7 +167,7 @@ def from_a_guest(world: World) -> Act:
 def for_a_hub(world: World) -> Act:
     """A guest's service passes on what was uploaded, and the hub finds it whenever it is told."""
     digest = hashlib.sha256(LARGE).digest()
-    groups.bucket().put(f"uploads/in/{digest.hex()}-{len(LARGE)}", LARGE)
+    delivery.bucket().put(f"uploads/in/{digest.hex()}-{len(LARGE)}", LARGE)
 
     def post(_calls: HttpsPeerCalls, peer: DsPeer, *_request: object) -> tuple[int, str, bytes]:
         assert groups.enclosures().read(peer.domain, digest, 0) == (LARGE, len(LARGE))
