@@ -101,7 +101,7 @@ class LargeGroup:
             self._follow(epoch)
             self._arrive(PublicMessage)
             took.append(f"{_ms(began, accepted)} (everywhere after {_ms(accepted, time.monotonic())})")
-        self.say(f"commits at {MEMBERS} members by amina's laptop were judged in {' and '.join(took)}")
+        self.say(f"commits at {MEMBERS} members by alice's laptop were judged in {' and '.join(took)}")
 
     def remove(self) -> None:
         """Let another library commit, which sends the whole tree along."""
