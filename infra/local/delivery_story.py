@@ -100,8 +100,8 @@ class DeliveryStory:
         of_bob, at_us = self.found("alpha", BOB)
         (of_alice,) = self.bob.claim(at_eu, [alice])
         expect(holds=of_alice.key_package.leaf_node.signature_key == self.laptop.identity.signature_key, what="hers")
-        self.of_ben = self.laptop.claim(at_us, [of_bob])
-        keys = [package.key_package.leaf_node.signature_key for package in self.of_ben]
+        self.of_bob = self.laptop.claim(at_us, [of_bob])
+        keys = [package.key_package.leaf_node.signature_key for package in self.of_bob]
         expect(holds=keys == [self.bob.signer.signature_key], what="bob's number leads to his client's KeyPackage")
         self.said(began, "by number → SSI → delivery service, each took a KeyPackage of the other's")
 
@@ -115,7 +115,7 @@ class DeliveryStory:
         self.group_id = named.group_id
         self.laptop.create(self.group_id, self.eu, named.external_sender)
         hers = self.laptop.claim(self.eu, [self.phone.user, self.tablet.user])
-        self.laptop.add(self.group_id, [*self.of_ben, *hers])
+        self.laptop.add(self.group_id, [*self.of_bob, *hers])
         self.members: list[Device] = [self.laptop, self.phone, self.tablet, self.bob]
         self.agree(1)
         self.said(began, "alice's laptop made a group at ds-eu; three rine clients joined; each hears each other")
