@@ -31,7 +31,7 @@ from tests.handlers.edge import Answer
 from tests.services.delivery.house import GROUP, SUITE, Person
 from tests.storage.deaths import PEER, Death, Photograph, Side, Stage, deployed, dying
 
-DRAWN = 5
+DRAWN = 3
 NAMES = ("alice", "bob", "carol", "dora")
 USER = b"mimi://example.com/u/carol"
 
@@ -243,6 +243,13 @@ def die(act: Act, at: int, side: Side) -> None:
     assert len(calls) == at + 1, "it went on after its death"
 
 
+def deaths(name: str, calls: int, campaign: int) -> list[tuple[int, Side]]:
+    """Return some deaths of a story, the same in every run, or all of them; always the one after the last call."""
+    sides: tuple[Side, Side] = ("before", "after")
+    every = [(at, side) for at in range(calls) for side in sides]
+    return every if campaign > 1 else [*random.Random(name).sample(every[:-1], DRAWN), every[-1]]
+
+
 @pytest.mark.parametrize("name", list(STORIES))
 def test_whichever_call_a_process_dies_at_the_next_one_ends_the_story_as_if_it_had_not(
     world: World, name: str, campaign: int
@@ -257,10 +264,7 @@ def test_whichever_call_a_process_dies_at_the_next_one_ends_the_story_as_if_it_h
         assert decode(DSResponse.read, answer.body, TREE_ELEMENTS).body == Ok()
     outcome = world.outcome()
 
-    deaths: list[tuple[int, Side]] = [(at, "before") for at in range(len(calls))]
-    deaths += [(at, "after") for at in range(len(calls))]
-    drawn = deaths if campaign > 1 else random.Random(name).sample(deaths, min(DRAWN, len(deaths)))
-    for at, side in drawn:
+    for at, side in deaths(name, len(calls), campaign):
         before.restore()
         die(act, at, side)
         world.stage.restart()
@@ -268,3 +272,22 @@ def test_whichever_call_a_process_dies_at_the_next_one_ends_the_story_as_if_it_h
         assert act() == answer, where
         assert act() == answer, f"{where}, and again"
         assert world.outcome() == outcome, where
+
+
+@pytest.mark.parametrize("name", ["add-users", "send-message", "an account event"])
+def test_where_nobody_asks_again_the_schedules_finish_what_was_begun_or_nothing_was(
+    world: World, name: str, campaign: int
+) -> None:
+    world.full.restore()
+    act = STORIES[name](world)
+    before = Photograph(world.stage)
+    nothing = world.outcome()
+    before.restore()
+    with dying() as calls:
+        act()
+    everything = world.outcome()
+    for at, side in deaths(f"nobody repeats {name}", len(calls), campaign):
+        before.restore()
+        die(act, at, side)
+        world.stage.restart()
+        assert world.outcome() in (nothing, everything), f"{side} {calls[at]}, call {at} of {len(calls)}"
