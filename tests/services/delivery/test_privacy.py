@@ -183,7 +183,7 @@ def test_a_pseudonym_is_a_user_like_any_other() -> None:
 
 def test_a_new_queue_gets_what_comes_after(cast: Cast) -> None:
     house, alice, bob = cast.house, cast.alice, cast.bob
-    bob.queue = dataclasses.replace(bob.queue, sealed_config=Sealed(1, b"another queue".ljust(60, b".")))
+    bob.queue = dataclasses.replace(bob.queue, sealed_config=Sealed(1, b"another queue".ljust(80, b".")))
     request = UpdateQueueInfo(GROUP, bob.identity.signature_key, bob.queue, bob.fresh())
     assert house.serve(bob.as_member(request)) == Ok()
     alice.say(b"there?")
@@ -504,7 +504,7 @@ def test_a_queue_that_was_replaced_since_is_no_reason(cast: Cast) -> None:
     reject(cast, bob)
     alice.say(b"hello")
     house.deliver()
-    queue = dataclasses.replace(bob.queue, sealed_config=Sealed(1, b"another queue".ljust(60, b".")))
+    queue = dataclasses.replace(bob.queue, sealed_config=Sealed(1, b"another queue".ljust(80, b".")))
     assert house.serve(bob.as_member(UpdateQueueInfo(GROUP, bob.identity.signature_key, queue, bob.fresh()))) == Ok()
     alice.say(b"are you there?")
     assert house.world.tables.inboxes == {}
