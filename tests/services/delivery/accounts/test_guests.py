@@ -73,7 +73,7 @@ class Journey:
         assert self.guest.world.uploads.put_in(answer.url, content)
 
     def forward(self, operation: str = "send-message") -> tuple[int, str, bytes]:
-        return self.guest.proxy.forward(US, operation, media.DS_REFERENCE, self.reference, b"192.0.2.1")
+        return self.guest.proxy.forward(US, operation, media.DS_REFERENCE, self.reference, "192.0.2.1")
 
     def restart(self) -> None:
         for house in (self.guest, self.hub):
@@ -144,7 +144,7 @@ def test_a_length_that_cannot_be_is_refused_on_both_sides_before_anything_is_fet
 ) -> None:
     impossible = UploadReference(journey.message.request_sha256, length).encode()
     with refused("mds-upload-1"):
-        journey.guest.proxy.forward(US, "send-message", media.DS_REFERENCE, impossible, b"192.0.2.1")
+        journey.guest.proxy.forward(US, "send-message", media.DS_REFERENCE, impossible, "192.0.2.1")
     with refused("mds-upload-1"):
         journey.hub.uploading.fetch_reference(impossible, peer(EU))
     assert journey.hub.world.remote_bodies.asked == []
