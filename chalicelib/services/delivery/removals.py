@@ -103,7 +103,7 @@ class Removals:
         # Members hear of the proposals from the log; from here on the group waits for a commit that covers them.
         if not self._advance(opened, change, rows, now):
             return None
-        self.alarms.raise_("DsRemovals", change.state.removals[-1].reason.name.lower())
+        self.alarms.raise_("ds-removals", change.state.removals[-1].reason.name.lower())
         return True
 
     def _lapse(self, opened: Opened, now: int) -> bool:
