@@ -25,7 +25,7 @@ from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource, encode_optio
 from chalicelib.protocol.mls.plain_tree import read_nodes
 from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.timestamps import SECOND
-from chalicelib.protocol.tls import decode, opaque
+from chalicelib.protocol.tls import SMALL_ELEMENTS, decode, opaque
 
 
 class CannotCreate(Refusal):
@@ -79,7 +79,7 @@ def _group(request: CreateGroupRequest, policy: DsPolicy) -> PublicGroup:
         tree = opaque(encode_optional_node(request.key_package.leaf_node))
     # [mds-create-4] There is exactly one member, at leaf 0: a group comes here before anybody else is in it. This is
     # asked before the tree is verified, because a large one would cost us more than its sender.
-    nodes = decode(read_nodes, tree)
+    nodes = decode(read_nodes, tree, SMALL_ELEMENTS)
     if len(nodes) != 1 or not isinstance(nodes[0], LeafNode):
         raise InvalidRequest("mds-create-4", "the group has other members than its creator")
     group = create_group(request.group_info, tree, policy)

@@ -18,6 +18,13 @@ MOST_AT_ONCE = 64
 """How many proposals one request may hold: each is a row of the log, and all are written together."""
 
 
+LARGEST_PROPOSAL = 64 << 10
+"""In bytes: an Add of the largest KeyPackage has a quarter of it."""
+
+LARGEST_STORE = 1 << 20
+"""In bytes: all proposals that wait are read with every request about the group."""
+
+
 def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int) -> Change:
     """Return the state with all the proposals stored, or raise the first refusal; `now` is in milliseconds."""
     # [mds-propose-1] There is something to store.
@@ -30,6 +37,9 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
     for message in messages:
         if not isinstance(message.body, PublicMessage):
             raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
+        # [mds-propose-8] Each is small: until a commit takes it, it is a part of the state.
+        if len(message.encode()) > LARGEST_PROPOSAL:
+            raise TooLarge("mds-propose-8", "a proposal is larger than is kept")
         prefetch(group, message.body.content)
         staged = group.stage(message, now // SECOND)
         if not isinstance(staged, StagedProposal):
@@ -51,8 +61,12 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
         # [mds-propose-5] The store is bounded.
         if len(stored) >= MOST_PENDING:
             raise TooLarge("mds-propose-5", "the group has as many proposals pending as are kept")
+        encoded = message.encode()
+        # [mds-propose-9] It is bounded in bytes, too.
+        if sum(len(one.message) for one in stored) + len(encoded) > LARGEST_STORE:
+            raise TooLarge("mds-propose-9", "the proposals that are pending would be larger than is kept")
         group = group.merge(staged)
-        stored.append(StoredProposal(staged.reference, message.encode(), now))
+        stored.append(StoredProposal(staged.reference, encoded, now))
     return Change(dataclasses.replace(state, group=group, proposals=tuple(stored)), {})
 
 

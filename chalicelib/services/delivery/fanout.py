@@ -27,7 +27,7 @@ from chalicelib.protocol.delivery.queueing import (
 from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.timestamps import MINUTE, SECOND
-from chalicelib.protocol.tls import decode
+from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.ports import (
@@ -287,7 +287,7 @@ def _deliveries(row: LogRow, recipients: Sequence[Recipient]) -> tuple[tuple[Del
     by_leaf = {one.leaf_index: one for one in recipients}
     leaves: Mapping[bytes, int] = dict(row.joiners)
     deliveries, order = [], []
-    for message in decode(lambda reader: reader.vector(MLSMessage.read), row.body):
+    for message in decode(lambda reader: reader.vector(MLSMessage.read), row.body, STORED_ELEMENTS):
         if not isinstance(message.body, Welcome):
             raise TypeError("a row of Welcomes holds something else")
         named = [leaves.get(entry.new_member) for entry in message.body.secrets]

@@ -24,7 +24,7 @@ from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.mls.plain_tree import encode_tree
 from chalicelib.protocol.mls.tree import Kind
-from chalicelib.protocol.tls import decode
+from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.commits import RESTAGES, live
 from chalicelib.services.delivery.ports import DsKeys, Groups, Uploads
@@ -71,7 +71,7 @@ class Information:
             raise UnknownGroup
         state = opened.read(past.root)
         content = load(state.attempt.store, [past.joiners])[past.joiners]
-        key = decode(Joiners.read, content).key_of(reference)
+        key = decode(Joiners.read, content, STORED_ELEMENTS).key_of(reference)
         # [mds-welcome-info-1] The sender is one of those whom the epoch's Welcomes are for, by its KeyPackage's key.
         if key is None or request.sender != key:
             raise UnknownGroup

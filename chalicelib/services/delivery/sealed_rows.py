@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.records import DeliveryRecord
 from chalicelib.protocol.mls.chunks import Ref
-from chalicelib.protocol.tls import TREE_ELEMENTS, Reader, decode, opaque, uint32, vector
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint32, vector
 from chalicelib.services.delivery.state import Kind, LogRow
 
 KEY_SIZE = 32
@@ -78,7 +78,7 @@ def covered(row: LogRow, recipients: bytes) -> LogRow:
 
 def disclose(row: LogRow, enclosed: bytes) -> OpenRow:
     """Return a stored row as it is delivered."""
-    return decode(lambda reader: _read(reader, row), enclosed, TREE_ELEMENTS)
+    return decode(lambda reader: _read(reader, row), enclosed, STORED_ELEMENTS)
 
 
 def _read(reader: Reader, row: LogRow) -> OpenRow:
