@@ -114,8 +114,8 @@ class Device(abc.ABC):
         self.domain = services.domains[home]
         self._url = services.urls[home]
         self.queue = QueueClient(self._url, self.domain, Queue.draw(QUEUE_SUITE, os.urandom), ca=services.ca)
-        self.queue.create_queue()
-        self.description = self.queue.describe()
+        self.persist(self.queue.create_queue)
+        self.description = self.persist(self.queue.describe)
         self.hub_of: dict[bytes, str] = {}
         self.waiting: dict[bytes, int] = {}
         self.heard: list[tuple[bytes, bytes]] = []
@@ -372,9 +372,11 @@ class Device(abc.ABC):
             case Welcome():
                 group_id = self.join(entry.hub, message)
                 self.hub_of[group_id] = entry.hub
-            case PublicMessage() as handshake:
+            case PublicMessage(content=content) if content.epoch < self.epoch(entry.group_id):
+                pass  # A proposal that our own commit overtook.
+            case PublicMessage(content=content):
                 self.follow(entry.group_id, message)
-                proposed = not isinstance(handshake.content.content, MLSCommit)
+                proposed = not isinstance(content.content, MLSCommit)
                 self.waiting[entry.group_id] = self.waiting.get(entry.group_id, 0) + 1 if proposed else 0
             case PrivateMessage():
                 self.heard.append((entry.group_id, self.read(entry.group_id, message)))

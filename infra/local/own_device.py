@@ -19,7 +19,7 @@ from chalicelib.protocol.delivery.policy import user_of
 from chalicelib.protocol.mls.commit import ProposalOrRef
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import ExternalSender, external_senders_extension
-from chalicelib.protocol.mls.framing import MLSMessage
+from chalicelib.protocol.mls.framing import MLSMessage, PrivateMessage
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.nodes import LeafNode
@@ -32,6 +32,7 @@ from infra.local.devices import Commit, Device, Services
 Inside = TypeVar("Inside", GroupInfo, Welcome)
 
 SUITE = 1
+PAST_EPOCHS = 5
 
 
 class OwnDevice(Device):
@@ -41,6 +42,7 @@ class OwnDevice(Device):
         self.identity = Identity.basic(SUITE, identity.encode(), os.urandom)
         super().__init__(services, home, identity, self.identity)
         self.groups: dict[bytes, Member] = {}
+        self._past: dict[tuple[bytes, int], Member] = {}
         self._offered: dict[bytes, PrivateKeyPackage] = {}
 
     @property
@@ -104,7 +106,9 @@ class OwnDevice(Device):
 
     def read(self, group_id: bytes, message: MLSMessage) -> bytes:
         """Return what a message says."""
-        said = self.groups[group_id].receive(message, int(time.time()))
+        epoch = message.body.epoch if isinstance(message.body, PrivateMessage) else self.epoch(group_id)
+        reader = self._past.get((group_id, epoch), self.groups[group_id])
+        said = reader.receive(message, int(time.time()))
         if not isinstance(said, bytes):
             raise TypeError("a message says nothing")
         return said
@@ -155,7 +159,11 @@ class OwnDevice(Device):
         self.settle(group_id, commit, lambda: self.at(group_id).update_client(sender, commit.update, state_key=key))
 
     def accepted(self, group_id: bytes, commit: Commit) -> None:
-        """Become who the commit leads to."""
+        """Become who the commit leads to; what was said before it and comes after must still be read."""
+        before = self.groups.get(group_id)
+        if before is not None:
+            self._past[group_id, before.epoch] = before
+            self._past.pop((group_id, before.epoch - PAST_EPOCHS), None)
         self.groups[group_id] = commit.after
 
     def refused(self, group_id: bytes) -> None:

@@ -48,6 +48,7 @@ class Room:
     hands: list[Hand]
     rosters: dict[int, Roster] = dataclasses.field(default_factory=dict)
     said: list[tuple[int, Hand, bytes]] = dataclasses.field(default_factory=list)
+    deletes: bool = False
     deleted: set[bytes] = dataclasses.field(default_factory=set)
 
     @property
@@ -82,6 +83,7 @@ class History:
         self.done: Counter[str] = Counter()
         self.accepted: list[tuple[Hand, str, DSMessage]] = []
         self.rooms = [self.room(home) for home in ("eu", "us", "eu")]
+        self.rooms[2].deletes = True
 
     # Who and where.
 
@@ -109,9 +111,9 @@ class History:
         name = f"agentvault-{self.seed}-{next(self.numbers)}"
         return self.registered(home, AgentvaultHand(self.services, home, name))
 
-    def newcomer(self) -> Hand:
+    def newcomer(self, room: Room) -> Hand:
         home = self.random.choice(["eu", "us"])
-        makers: list[Callable[[str], Hand]] = [self.own, self.rine, self.rine, self.agentvault]
+        makers: list[Callable[[str], Hand]] = [self.own, self.rine, self.rine if room.deletes else self.agentvault]
         return self.random.choice(makers)(home)
 
     def registered(self, home: str, hand: Kind) -> Kind:
@@ -146,11 +148,14 @@ class History:
         data = f"{hand.name} says {next(self.numbers)}".encode()
 
         def do() -> None:
+            if hand.waiting.get(room.group_id) and not isinstance(hand, OwnHand):
+                raise _Nothing  # mls-rs says nothing while it knows of a proposal.
             epoch = hand.epoch(room.group_id)
             hand.say(room.group_id, data)
             room.said.append((epoch, hand, data))
 
-        self.attempt(room, hand, "say", do)
+        with contextlib.suppress(_Nothing):
+            self.attempt(room, hand, "say", do)
 
     def add(self, room: Room, hand: Hand, newcomer: Hand) -> None:
         if self.attempt(room, hand, "add", lambda: hand.add(room.group_id, [newcomer.offer()])):
@@ -246,7 +251,7 @@ class History:
             victim = self.random.choice(victims)
             busy.add(victim)
             return lambda: self.remove(room, hand, victim)
-        newcomer: Hand = self.newcomer()
+        newcomer: Hand = self.newcomer(room)
         return lambda: self.add(room, hand, newcomer)
 
     def alone(self, room: Room) -> None:
@@ -254,7 +259,7 @@ class History:
         committers = [hand for hand in room.members if not isinstance(hand, AgentvaultHand) and not hand.lost]
         if len(committers) < 3:
             return
-        if self.random.random() < 0.4:
+        if room.deletes and self.random.random() < 0.6:
             at_hub = [hand for hand in room.members if hand.domain == room.hub]
             doomed = [hand for hand in at_hub if hand not in committers[:2]]
             if doomed:
@@ -270,8 +275,14 @@ class History:
         until = time.monotonic() + QUIET_SECONDS
         while room.deleted & room.rosters[max(room.rosters)]:
             assert time.monotonic() < until, "a removal was not committed"
-            hand = next(hand for hand in room.members if not isinstance(hand, AgentvaultHand) and not hand.lost)
-            self.add(room, hand, self.rine("eu"))
+            committers = [hand for hand in room.members if not isinstance(hand, AgentvaultHand) and not hand.lost]
+            told = []
+            for hand in committers:
+                hand.drain()
+                told += [hand] if hand.waiting.get(room.group_id) else []
+            if told:
+                self.add(room, told[0], self.rine("eu"))
+            time.sleep(0.1)  # The proposal comes by a schedule, if its worker was killed.
 
     # What holds when it is quiet.
 
@@ -309,13 +320,14 @@ class History:
         """Hold what somebody heard against what was said while it was there."""
 
         def heard() -> Counter[bytes]:
-            return Counter(data for _, data in hand.heard)
+            return Counter(data for _, data in hand.heard if data)
 
-        hand.take_in(lambda: expected <= heard().keys(), "what was said")
+        hand.take_in(lambda: len(expected - heard().keys()) <= hand.missed, "what was said")
         hand.drain()
         assert max(heard().values(), default=1) == 1, "a message was heard twice"
         came_back = hand.lost or hand.floors
-        assert came_back or heard().keys() == expected, "something was heard that was not accepted"
+        assert came_back or heard().keys() <= expected, "something was heard that was not accepted"
+        self.done["missed by its library"] += hand.missed
         self.done["heard"] += len(expected)
 
 
