@@ -25,11 +25,12 @@ from chalicelib.errors import Refusal
 from chalicelib.protocol.base64url import decode_base64url, encode_base64url
 from chalicelib.protocol.delivery.messages import DSSenderID
 from chalicelib.protocol.delivery.responses import DSErrorCode
-from infra.local.devices import Device, NothingCame, Services
+from infra.local.devices import Device, NothingCame
 from infra.local.federation import Federation, wait_for
 from infra.local.large_group import LargeGroup
 from infra.local.own_device import OwnDevice
 from infra.local.rine_device import RineDevice
+from infra.local.services import Services
 from infra.local.story import Story, StoryFailed, expect
 
 ALICE, BOB = "tel:+447400123460", "tel:+447400123461"

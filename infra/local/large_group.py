@@ -16,8 +16,9 @@ from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.mls.framing import PrivateMessage, PublicMessage, decode_message
 from chalicelib.protocol.mls.welcome import Welcome
-from infra.local.devices import PATIENCE, Device, NothingCame, Services
+from infra.local.devices import PATIENCE, Device, NothingCame
 from infra.local.own_device import SUITE, OwnDevice
+from infra.local.services import Services
 from infra.local.story import expect
 
 MEMBERS = 1_000
