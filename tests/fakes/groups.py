@@ -41,6 +41,7 @@ class Wake:
     seq: int
     next_at: int
     touched: int
+    waiting: bool = False
 
 
 @dataclasses.dataclass

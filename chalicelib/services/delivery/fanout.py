@@ -62,7 +62,10 @@ WORK = MINUTE
 ROWS = 50
 LONGEST_BACKOFF = 10 * MINUTE
 SWEEP = 200
-"""How many groups one sweep looks after."""
+"""How many groups one sweep looks after that have something new."""
+
+SWEEP_WAITING = 100
+"""How many it looks after that wait for a domain, or that failed before."""
 
 
 REFUSALS = 10
@@ -136,14 +139,16 @@ class Fanout:
 
     def sweep(self) -> int:
         """Deliver for every group that is due, whether or not a hint came, and return how many those were."""
+        # Groups that only wait for a domain which is down may be many: they come after those with something new.
         due = self.wakes.due(self.clock(), SWEEP)
+        due += self.wakes.due(self.clock(), SWEEP_WAITING, waiting=True)
         failures: list[Exception] = []
         for group_id in due:
             try:
                 self.wake(group_id)
             except Exception as error:  # noqa: BLE001 (one group that fails must not hold up the others)
                 failures.append(error)
-                self.wakes.postpone(group_id, self.clock() + MINUTE)
+                self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
         if failures:
             raise failures[0]
         return len(due)
@@ -176,7 +181,8 @@ class Fanout:
             self.wakes.settle(group_id, head.seq)
             return
         now = self.clock()
-        self.wakes.postpone(group_id, max(now + SECOND, min(waiting, default=now + MINUTE // 2)))
+        next_at = max(now + SECOND, min(waiting, default=now + MINUTE // 2))
+        self.wakes.postpone(group_id, next_at, waiting=finished)
 
     def _is_undone(self, shard: Shard | None, head: Head) -> bool:
         return shard is None or shard.cursor < head.seq or self._due(shard) is not None
