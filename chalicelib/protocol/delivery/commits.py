@@ -127,6 +127,9 @@ def _queues(added: Sequence[AddedClient], staged: StagedCommit) -> Mapping[int, 
     named = [client.key_package_ref for client in added]
     if len(leaves) != len(staged.added) or sorted(named) != sorted(leaves):
         raise InvalidRequest("mds-added-1", "the queues are not for exactly the members that are added")
+    # [mds-added-2] No two have the same one: a queue takes so many messages of one row and no more.
+    if len({client.client_queue_config for client in added}) != len(added):
+        raise InvalidRequest("mds-added-2", "two members that are added have the same queue")
     return {leaves[client.key_package_ref]: client.client_queue_config for client in added}
 
 

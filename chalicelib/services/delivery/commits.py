@@ -28,7 +28,7 @@ from chalicelib.protocol.tls import vector
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.removals import Removals, closed
-from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.scribe import Scribe, proposed
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
 from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, Kind, LogRow, PastEpoch
 from chalicelib.services.delivery.vault import Opened, Vault
@@ -160,7 +160,7 @@ class Commits:
         if isinstance(update, AddingUpdate) and update.welcomes:
             body = vector(update.welcomes)
             rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
-        rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
+        rows += proposed(accepted.proposals, epoch, root, asked.now)
         stored = self.vault.store(opened, change, rows, now=asked.now, past=past, more=more)
         shards = 1 if head.sealed else -(-change.state.records.extent // SHARD_LEAVES)
         after = dataclasses.replace(

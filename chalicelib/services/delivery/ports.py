@@ -137,12 +137,13 @@ class Shards(Protocol):
 class Wakes(Protocol):
     """Groups with something to deliver. Each change of the log adds its group, due a little later.
 
-    `due` lists groups whose time has come; `postpone` moves one; `settle` removes it unless the log has grown beyond
-    `seq` since.
+    `due` lists groups whose time has come, those first that have waited longest; `postpone` moves one; `settle`
+    removes it unless the log has grown beyond `seq` since. A group that is postponed as `waiting` is among those alone
+    that are asked for so, until its log grows.
     """
 
-    def due(self, now: int, most: int) -> list[GroupId]: ...
-    def postpone(self, group_id: GroupId, next_at: int) -> None: ...
+    def due(self, now: int, most: int, *, waiting: bool = False) -> list[GroupId]: ...
+    def postpone(self, group_id: GroupId, next_at: int, *, waiting: bool = False) -> None: ...
     def settle(self, group_id: GroupId, seq: int) -> None: ...
 
 

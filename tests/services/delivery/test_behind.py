@@ -7,6 +7,7 @@ import pytest
 
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
+from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.services.delivery import fanout
 from chalicelib.services.delivery.ports import StreamGap
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, MEMBERSHIPS, GroupId
@@ -136,6 +137,33 @@ def test_a_service_that_answers_for_others_has_not_taken_the_row(
     services.enqueue = enqueue  # type: ignore[method-assign]
     house.deliver()
     assert carol.catch_up() == [b"hello"]
+
+
+def test_groups_that_wait_for_it_come_after_those_with_something_new(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can make many groups that wait."""
+    monkeypatch.setattr(fanout, "SWEEP", 5)
+    house.deliver()
+    house.world.queueing_services.down.add(US)
+    for number in range(10):
+        group_id = GroupId(b"waiting %d" % number)
+        owner, guest = Person(house, f"owner {number}"), Person(house, f"guest {number}", US)
+        owner.create(group_id)
+        assert house.serve(owner.adding(guest)[0]) == Ok()
+    for _ in range(3):
+        house.deliver()
+    assert len(house.world.tables.wakes) == 10
+    house.world.clock.advance(10 * MINUTE)
+    alice.say(b"the hint of this was lost")
+    house.world.clock.advance(10 * SECOND)
+    house.fanout.sweep()
+    assert bob.catch_up() == [b"the hint of this was lost"]
+    house.world.queueing_services.down.clear()
+    house.world.clock.advance(10 * MINUTE)
+    for _ in range(2):
+        house.deliver()
+    assert not house.world.tables.wakes, "and each has its turn"
 
 
 # Gaps.
