@@ -125,6 +125,7 @@ class DeliveryStory:
         began = time.monotonic()
         dora, emil = self.rine("alpha", "dora"), self.rine("gamma", "emil")
         self.dora, self.emil = dora, emil
+        dora.publish(1)  # Her provider's word counts only of clients that she published.
         wanted = {self.phone: dora.offer(), self.ben: emil.offer()}
         epoch = self.laptop.epoch(self.group_id)
 

@@ -32,6 +32,7 @@ from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.limits import ASKED_BY_PEER, ASKED_BY_USER, CLAIMED, PUBLISHED
 from chalicelib.services.delivery.ports import AccountEvents, Directory, DsPeers, PeerCalls
+from chalicelib.services.delivery.registrations import KEY_LIFE
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.limits import Limits
@@ -60,8 +61,8 @@ class KeyPackageDirectory:
 
     def publish(self, asked: Asked, request: PublishKeyPackages) -> bytes:
         """Replace the packages of each client and suite that the request names; all are judged before any is taken."""
-        user = self.senders.user(asked.message).user
-        packages = request.add_packages
+        registered = self.senders.user(asked.message)
+        user, packages = registered.user, request.add_packages
         # [mds-directory-1] There are 1 to 200 packages in a request.
         if not 0 < len(packages) <= MOST_PACKAGES:
             raise InvalidRequest("mds-directory-1", f"a request publishes 1 to {MOST_PACKAGES} KeyPackages")
@@ -82,6 +83,9 @@ class KeyPackageDirectory:
             raise InvalidRequest("mds-directory-8", f"a user publishes for at most {MOST_CLIENTS} clients")
         self._check_in_account(user, clients, asked.now)
         self.limits.spend(PUBLISHED, user, len(packages), asked.now)
+        # From here on the registration is believed about these clients (`registrations`).
+        keys = {package.key_package.leaf_node.signature_key for package in packages}
+        self.directory.record_keys(user, registered.provider_id, keys, asked.now + KEY_LIFE)
         for (client, number), of_client in offered.items():
             # A crash between two of these leaves some clients with their former packages, and a repeat does the rest.
             self.directory.publish(user, client, number, list(of_client.items()))
