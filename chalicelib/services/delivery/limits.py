@@ -7,6 +7,10 @@ PUBLISHED = Limit("packages-published-by-user", 600, HOUR, 1_000)
 ASKED_BY_USER = Limit("users-asked-for-by-user", 60, HOUR, 200)
 ASKED_BY_PEER = Limit("users-asked-for-by-peer", 1_000, MINUTE, 1_000)
 CLAIMED = Limit("claims-of-user", 600, HOUR, 600)
+CLAIMED_BY_USER = Limit("claims-of-user-by-user", 10, HOUR, 5)
+CLAIMED_BY_PEER = Limit("claims-of-user-by-peer", 300, HOUR, 300)
+"""Half of what a user's packages may go: no peer can use them up for all others."""
+
 UPLOADED = Limit("bytes-uploaded-by-user", 1 << 30, DAY, 1 << 30)
 FETCHED = Limit("fetches-of-upload", 60, HOUR, 30)
 FETCHED_FROM_PEER = Limit("fetches-from-peer", 240, MINUTE, 240)
