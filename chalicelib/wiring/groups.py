@@ -15,6 +15,7 @@ from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
+from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
@@ -140,8 +141,15 @@ def account_desk() -> Accounts:
         Closing(delivery.queue_heads(), delivery.queue_entries(), wiring.clock()),
         wiring.alarms(),
         wiring.clock(),
+        registrations(),
         delivery.config().ds_domain,
     )
+
+
+@functools.cache
+def registrations() -> Registrations:
+    """Whose word counts about a member."""
+    return Registrations(users(), directory(), wiring.clock(), delivery.config().ds_domain)
 
 
 @functools.cache
@@ -182,7 +190,15 @@ def proxy() -> Proxy:
 @functools.cache
 def vouching() -> Vouching:
     """Whether a client is whose it says."""
-    return Vouching(directory(), delivery.ds_peers(), delivery.peer_calls(), delivery.config().ds_domain)
+    return Vouching(
+        directory(),
+        delivery.ds_peers(),
+        delivery.peer_calls(),
+        registrations(),
+        limits(),
+        wiring.clock(),
+        delivery.config().ds_domain,
+    )
 
 
 @functools.cache

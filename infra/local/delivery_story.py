@@ -126,6 +126,7 @@ class DeliveryStory:
         began = time.monotonic()
         leaver, guest = self.rine("alpha", "leaver"), self.rine("gamma", "guest")
         self.leaver, self.guest = leaver, guest
+        leaver.publish(1)  # A provider's word counts only of clients that its user published.
         wanted = {self.phone: leaver.offer(), self.bob: guest.offer()}
         epoch = self.laptop.epoch(self.group_id)
 

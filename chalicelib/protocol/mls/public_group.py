@@ -143,6 +143,12 @@ class PublicGroup:
             raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
         return self.stage_content(message.body.authenticated_content(), now)
 
+    def check_frame(self, message: MLSMessage) -> None:
+        """Check no more of a handshake than its frame (§6): it is of this epoch, and its sender has signed it."""
+        if not isinstance(message.body, PublicMessage):
+            raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
+        self._check_frame(message.body.authenticated_content())
+
     def stage_content(self, content: AuthenticatedContent, now: int) -> StagedProposal | StagedCommit:
         """Judge an authenticated content; a member also comes by one in a PrivateMessage."""
         framed = content.content

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from chalicelib.errors import Unavailable
-from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
 from chalicelib.protocol.delivery.commits import AcceptedCommit, CommitRequest, judge_commit
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
@@ -19,7 +19,7 @@ from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
 from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed, UnknownGroup
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.commit import Commit
-from chalicelib.protocol.mls.errors import GroupFrozen, InvalidFraming, StaleEpoch
+from chalicelib.protocol.mls.errors import GroupFrozen, InvalidFraming, InvalidHandshake, StaleEpoch
 from chalicelib.protocol.mls.framing import FramedContent, PublicMessage, Sender, SenderType
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.proposals import Remove
@@ -66,14 +66,15 @@ class Commits:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(live(head), asked.message.request.state_key)
-            opened = self.removals.settle(opened, asked.now)
+            opened = self.vault.unlock(there(head), asked.message.request.state_key)
+            opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
             head = opened.head
             # [mls-12.4.2-1] Before anything else: the loser of a race hears why, also if its leaf is another's now.
             if framed.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
             state = opened.state
             self._authenticate(asked, request, state, framed)
+            live(head)
             signer = self.vault.signer(group_id, state.group.suite.number)
             accepted = judge_commit(state, _commit_request(asked, request), asked.now, signer)
             if self._write(asked, opened, framed, accepted):
@@ -88,13 +89,14 @@ class Commits:
             case ResyncClient() | JoinByExternalCommit():
                 self._authenticate_joiner(asked, request, state, framed)
             case _ if by == DSSenderType.USER_KEY_HASH:
-                # [mds-sender-2] A user may have its clients changed, by any of its clients in the group.
+                # [mds-sender-2] A user may have its clients changed, by any of its clients in the group. Whether the
+                # registered user is the one in the group is [mds-account-5].
                 operations = {DSRequestType.ADD_CLIENTS, DSRequestType.REMOVE_CLIENTS}
                 user = self.senders.user(message)
                 leaf = state.leaf(sender.index or 0)
                 if message.request.request_type not in operations or leaf is None:
                     raise WrongSender
-                if state.group.policy.user(leaf) != user.user:
+                if (sender.index or 0) not in self.vouching.registrations.leaves(user.user, user.provider_id, state):
                     raise WrongSender
                 if state.quarantined(sender.index or 0):
                     raise Removed
@@ -118,9 +120,7 @@ class Commits:
             if removed != [index]:
                 raise WrongSender
         else:
-            package = self.senders.client(state.group.suite, message)
-            asking = package.leaf_node
-            self.vouching.check(state, asking, package.reference(state.group.suite))
+            asking = self._outsider(asked, request, state)
         if isinstance(request, ResyncClient) and request.sender != asking.signature_key:
             raise WrongSender
         joining = None if commit.path is None else commit.path.leaf_node
@@ -129,6 +129,21 @@ class Commits:
             asking.credential,
         ):
             raise WrongSender
+
+    def _outsider(self, asked: Asked, request: ResyncClient | JoinByExternalCommit, state: GroupState) -> LeafNode:
+        """[mds-vouch-4] Return the leaf of a client that is no member; it learns of the group only what it knows."""
+        suite = state.group.suite
+        try:
+            package = self.senders.client(suite, asked.message)
+            asking = package.leaf_node
+            if not self.vouching.knows_key(state, asking) and not state.group.reinit:
+                # Who signs over the epoch's context was told it. Only for such a client a peer is asked, and only
+                # such a client hears that it does not answer.
+                state.group.check_frame(request.group_update.commit)
+            self.vouching.check(state, asking, package.reference(suite))
+        except (WrongSender, InvalidHandshake, InvalidSignature) as failure:
+            raise UnknownGroup from failure
+        return asking
 
     def _write(self, asked: Asked, opened: Opened, framed: FramedContent, accepted: AcceptedCommit) -> bool:
         """Store, then make true; False where the state has moved."""
@@ -174,10 +189,16 @@ class Commits:
         return self.scribe.advance(head, closed(after) if deleted else after, stored.rows, stored.past, asked.done())
 
 
-def live(head: Head | None) -> Head:
-    """Return a group's head, or refuse: it does not exist, was deleted, or takes no more messages."""
+def there(head: Head | None) -> Head:
+    """Return the head of a group that stands, frozen or not: only members are told which."""
     if head is None or head.deleted:
         raise UnknownGroup
+    return head
+
+
+def live(head: Head | None) -> Head:
+    """Return a group's head, or refuse: it does not exist, was deleted, or takes no more messages."""
+    head = there(head)
     if head.frozen:
         raise GroupFrozen
     return head

@@ -28,10 +28,18 @@ from chalicelib.protocol.delivery.responses import KeyPackagesAnswer, Ok
 from chalicelib.protocol.mls.leaf_rules import GroupRules, check_key_package
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.timestamps import MINUTE, SECOND
-from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.protocol.tls import TREE_ELEMENTS, decode, opaque
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.limits import ASKED_BY_PEER, ASKED_BY_USER, CLAIMED, PUBLISHED
+from chalicelib.services.delivery.limits import (
+    ASKED_BY_PEER,
+    ASKED_BY_USER,
+    CLAIMED,
+    CLAIMED_BY_PEER,
+    CLAIMED_BY_USER,
+    PUBLISHED,
+)
 from chalicelib.services.delivery.ports import AccountEvents, Directory, DsPeers, PeerCalls
+from chalicelib.services.delivery.registrations import KEY_LIFE
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.limits import Limits
@@ -60,8 +68,8 @@ class KeyPackageDirectory:
 
     def publish(self, asked: Asked, request: PublishKeyPackages) -> bytes:
         """Replace the packages of each client and suite that the request names; all are judged before any is taken."""
-        user = self.senders.user(asked.message).user
-        packages = request.add_packages
+        registered = self.senders.user(asked.message)
+        user, packages = registered.user, request.add_packages
         # [mds-directory-1] There are 1 to 200 packages in a request.
         if not 0 < len(packages) <= MOST_PACKAGES:
             raise InvalidRequest("mds-directory-1", f"a request publishes 1 to {MOST_PACKAGES} KeyPackages")
@@ -82,6 +90,9 @@ class KeyPackageDirectory:
             raise InvalidRequest("mds-directory-8", f"a user publishes for at most {MOST_CLIENTS} clients")
         self._check_in_account(user, clients, asked.now)
         self.limits.spend(PUBLISHED, user, len(packages), asked.now)
+        # From here on the registration is believed about these clients (`registrations`).
+        keys = {package.key_package.leaf_node.signature_key for package in packages}
+        self.directory.record_keys(user, registered.provider_id, keys, asked.now + KEY_LIFE)
         for (client, number), of_client in offered.items():
             # A crash between two of these leaves some clients with their former packages, and a repeat does the rest.
             self.directory.publish(user, client, number, list(of_client.items()))
@@ -100,8 +111,13 @@ class KeyPackageDirectory:
         # [mds-claim-3] The users' delivery service is this one or one that is admitted here.
         if peer is None and request.ds_domain != self.domain:
             raise InvalidRequest("mds-claim-3", "the users' delivery service is not one that is known here")
+        # [mds-claim-4] Nobody takes so many of one user's packages that the others find none, here or at a peer.
+        shares = [opaque(asking) + opaque(request.ds_domain.encode()) + user for user in request.users]
         self.limits.spend(ASKED_BY_USER, asking, len(request.users), asked.now)
+        spent: list[bytes] = []
         try:
+            self.limits.spend_each(CLAIMED_BY_USER, shares, asked.now)
+            spent = shares
             if peer is None:
                 packages = self._take(request.users, suite, asked.now)
             else:
@@ -110,6 +126,8 @@ class KeyPackageDirectory:
         except TooManyRequests:
             # Nothing was given out. Where a peer does not answer, something may have been, and it stays spent.
             self.limits.give_back(ASKED_BY_USER, asking, len(request.users))
+            for share in spent:
+                self.limits.give_back(CLAIMED_BY_USER, share, 1)
             raise
         return asked.respond(KeyPackagesAnswer(packages))
 
@@ -122,11 +140,18 @@ class KeyPackageDirectory:
             raise InvalidValue(str(refusal), "users") from refusal
         if query.cipher_suite not in CIPHER_SUITES:
             raise InvalidValue("the cipher suite is not one that is served here", "cipher_suite")
+        # [mds-claim-4] The same of a peer, whose users we cannot tell apart.
+        shares = [opaque(peer.domain.encode()) + user for user in query.users]
         self.limits.spend(ASKED_BY_PEER, peer.domain.encode(), len(query.users), now)
+        spent: list[bytes] = []
         try:
+            self.limits.spend_each(CLAIMED_BY_PEER, shares, now)
+            spent = shares
             packages = self._take(query.users, cipher_suite(query.cipher_suite), now)
         except TooManyRequests:
             self.limits.give_back(ASKED_BY_PEER, peer.domain.encode(), len(query.users))
+            for share in spent:
+                self.limits.give_back(CLAIMED_BY_PEER, share, 1)
             raise
         return KeyPackagesAnswer(packages).encode()
 

@@ -26,11 +26,11 @@ from chalicelib.protocol.mls.plain_tree import encode_tree
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import RESTAGES, live
+from chalicelib.services.delivery.commits import RESTAGES, live, there
 from chalicelib.services.delivery.ports import DsKeys, Groups, Uploads
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
-from chalicelib.services.delivery.state import GroupId, Head
+from chalicelib.services.delivery.state import GroupId
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 
@@ -62,7 +62,7 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.key)
-        opened = self.vault.unlock(_there(head), request.state_key)
+        opened = self.vault.unlock(there(head), request.state_key)
         safe = opened.safe
         past = self.groups.past(group_id, request.epoch) if safe is None else safe.epoch(request.epoch, asked.now)
         reference = asked.message.sender_id.value
@@ -85,11 +85,13 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.key)
-        state = self.vault.unlock(_there(head), request.state_key).state
+        state = self.vault.unlock(there(head), request.state_key).state
         try:
             key, user, client = self._outsider(asked, state)
-        except WrongSender as failure:
-            raise UnknownGroup from failure  # Whoever it is, it learns no more than of a group that is not there.
+        except (WrongSender, Unavailable) as failure:
+            # [mds-vouch-4] Whoever it is, it learns no more than of a group that is not there: not even that somebody
+            # would have to be asked, who does not answer.
+            raise UnknownGroup from failure
         # [mds-external-info-1] The sender is a member or belongs to a user who has one (-03).
         if request.sender != key or not Draft(state.group.tree).positions(Kind.USER, user):
             raise UnknownGroup
@@ -113,6 +115,8 @@ class Information:
                 return leaf.signature_key, policy.user(leaf), policy.client(leaf)
             case DSSenderType.USER_KEY_HASH:
                 registered = self.senders.user(message)
+                if not self.vouching.registrations.leaves(registered.user, registered.provider_id, state):
+                    raise WrongSender
                 return registered.signature_key, registered.user, b""
 
     def update_queue(self, asked: Asked, request: UpdateQueueInfo) -> bytes:
@@ -123,7 +127,7 @@ class Information:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(_there(head), request.state_key)
+            opened = self.vault.unlock(there(head), request.state_key)
             state = opened.state
             index, leaf = member(state, asked.message)
             head = live(head)
@@ -166,13 +170,6 @@ class Information:
         if len(encoded) <= INLINE_TREE:
             return encoded
         return Reference(self.uploads.put_out(encoded), hashlib.sha256(encoded).digest(), len(encoded))
-
-
-def _there(head: Head | None) -> Head:
-    """Return the head of a group that stands, frozen or not: only members are told which."""
-    if head is None or head.deleted:
-        raise UnknownGroup
-    return head
 
 
 def _verify_or_unknown(asked: Asked, state: GroupState, signature_key: bytes) -> None:

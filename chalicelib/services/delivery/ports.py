@@ -205,6 +205,9 @@ class Directory(Protocol):
     offered, or was given out within its lifetime, by its KeyPackageRef. `remove` takes away all packages of a client,
     or of the user where no client is named. `others` counts the user's clients that offer something and are not among
     those named.
+
+    `record_keys` remembers until a time whose signature keys a user published while it was a provider's, longer than
+    the packages: `remove` leaves them. `published_keys` returns which of some keys are remembered so.
     """
 
     def publish(
@@ -214,6 +217,8 @@ class Directory(Protocol):
     def find(self, reference: bytes) -> AddPackage | None: ...
     def remove(self, user: bytes, client: bytes | None = None) -> None: ...
     def others(self, user: bytes, clients: Collection[bytes]) -> int: ...
+    def record_keys(self, user: bytes, provider_id: str, keys: Collection[bytes], until: int) -> None: ...
+    def published_keys(self, user: bytes, provider_id: str, keys: Collection[bytes], now: int) -> frozenset[bytes]: ...
 
 
 class AccountEvents(Protocol):

@@ -10,7 +10,7 @@ from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, Sender, SenderType
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import RESTAGES, live
+from chalicelib.services.delivery.commits import RESTAGES, live, there
 from chalicelib.services.delivery.ports import FanoutHints, Groups
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe, proposed
@@ -45,15 +45,17 @@ class Sending:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            head = live(head)
+            head = there(head)
             if opened is None or opened.head.version != head.version:
                 opened = self.vault.unlock(head, asked.message.request.state_key)
-                opened = self.removals.settle(opened, asked.now)
+                opened = opened if head.frozen else self.removals.settle(opened, asked.now)
                 head = opened.head
+            # [mds-vouch-4] Epoch, and whether the group takes anything at all, are members' affairs.
+            index, _ = member(opened.state, asked.message)
+            live(head)
             # [mds-send-2] It is of the current epoch: of another, members who joined since could not read it.
             if body.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
-            index, _ = member(opened.state, asked.message)
             _check_unblocked(opened.state)
             row = LogRow(
                 head.seq + 1,
@@ -82,14 +84,14 @@ class Sending:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(live(head), asked.message.request.state_key)
-            opened = self.removals.settle(opened, asked.now)
-            head = opened.head
+            opened = self.vault.unlock(there(head), asked.message.request.state_key)
+            opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
+            head, state = opened.head, opened.state
+            index, _ = member(state, asked.message)
+            live(head)
             for epoch in {_epoch_of(message) for message in messages}:
                 if epoch != head.epoch:
                     raise StaleEpoch(head.epoch)
-            state = opened.state
-            index, _ = member(state, asked.message)
             for message in messages:
                 _check_own(message, index)
             if isinstance(request, SelfRemoveRequest):

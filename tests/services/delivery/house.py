@@ -19,6 +19,7 @@ from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
+from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
@@ -53,6 +54,7 @@ class House:
         self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock, world.inboxes)
         senders = Senders(world.directory, world.users)
         limits = Limits(world.buckets, world.keys)
+        registrations = Registrations(world.users, world.directory, world.clock, world.domain)
         self.key_packages = KeyPackageDirectory(
             world.directory,
             senders,
@@ -78,9 +80,12 @@ class House:
             world.queue_remover,
             world.alarms,
             world.clock,
+            registrations,
             world.domain,
         )
-        vouching = Vouching(world.directory, world.ds_peers, world.peer_calls, world.domain)
+        self.vouching = vouching = Vouching(
+            world.directory, world.ds_peers, world.peer_calls, registrations, limits, world.clock, world.domain
+        )
         self.desk = Desk(
             Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender),
             Commits(world.groups, self.vault, scribe, senders, self.removals, vouching),

@@ -42,6 +42,8 @@ from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposal_list import QueuedProposal
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove, SelfRemove
 from chalicelib.protocol.mls.welcome import Welcome
+from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.registrations import KEY_LIFE
 from chalicelib.services.delivery.state import DsPeer, GroupId, User
 from tests.services.delivery.messages import Renewing, update_of
 
@@ -252,13 +254,15 @@ class Person:
                 user_of(self.identity.credential),
                 client_of(self.identity.credential) or self.identity.signature_key,
             )
+            if client == self.identity.signature_key:
+                world.users.register(User(user, "provider", SUITE, client))
+            world.directory.record_keys(user, "provider", [self.identity.signature_key], KEY_LIFE + world.clock())
             world.directory.publish(user, client, SUITE, [(reference, package)])
             return
 
         def answer(path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]:
-            known = (path, media_type) == (PUBLISHED_KEY_PACKAGES, KEY_PACKAGE_REF) and body == KeyPackageRefQuery(
-                reference
-            ).encode()
+            assert (path, media_type) == (PUBLISHED_KEY_PACKAGES, KEY_PACKAGE_REF)
+            known = decode(KeyPackageRefQuery.read, body).key_package_ref == reference
             return 200, KEY_PACKAGES_RESPONSE, KeyPackagesAnswer((package,) if known else ()).encode()
 
         if self.domain not in world.peer_calls.answers:

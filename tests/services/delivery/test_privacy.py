@@ -173,6 +173,8 @@ def test_a_pseudonym_is_a_user_like_any_other() -> None:
     alice.add(bob)
     user = Identity.basic(SUITE, b"", bob.random)
     house.world.users.register(User(b"pseudonym of bob", "an AP", SUITE, user.signature_key))
+    key = bob.identity.signature_key
+    house.world.directory.record_keys(b"pseudonym of bob", "an AP", [key], house.world.clock() + DAY)
     request = ExternalCommitInfo(GROUP, user.signature_key, None, bob.fresh(), sealed_key(house))
     sender = DSSenderID.user(hashlib.sha256(user.signature_key).digest())
     answer = house.serve(sign_message(sender, DSRequest(request), user.sign))

@@ -166,6 +166,7 @@ def test_a_client_that_is_named_by_its_key_must_be_the_users_own(house: House) -
     creator.create()
     creator.add(client)
     house.deliver()
+    mallory.publish(package(client))
     mallory.tell_by_key(creator)
     assert removals(house) == {}
     mallory.tell_by_key(client)
