@@ -9,6 +9,7 @@ from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
@@ -205,11 +206,12 @@ def vouching() -> Vouching:
 def desk() -> Desk:
     """Where every DSMessage arrives."""
     config = delivery.config()
+    domains = QueueDomains(delivery.ds_peers(), config.ds_domain)
     return Desk(
-        Creation(rows(), vault(), hints(), wiring.entropy, config.allow_no_ds_sender),
-        Commits(rows(), vault(), scribe(), senders(), removals(), vouching()),
+        Creation(rows(), vault(), hints(), wiring.entropy, config.allow_no_ds_sender, domains),
+        Commits(rows(), vault(), scribe(), senders(), removals(), vouching(), domains),
         Sending(rows(), vault(), scribe(), removals(), hints()),
-        Information(rows(), vault(), scribe(), senders(), vouching(), uploads(), ds_keys()),
+        Information(rows(), vault(), scribe(), senders(), vouching(), uploads(), ds_keys(), domains),
         key_packages(),
         uploading(),
         wiring.clock(),

@@ -16,6 +16,7 @@ from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.commits import Commits
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
@@ -72,9 +73,10 @@ class Container:
             clock,
             EU,
         )
-        self.commits = Commits(ds.groups, self.vault, scribe, senders, removals, vouching)
+        domains = QueueDomains(peers, EU)
+        self.commits = Commits(ds.groups, self.vault, scribe, senders, removals, vouching, domains)
         self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints)
-        self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys)
+        self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys, domains)
         enqueueing = self.qs.qs().enqueueing
         self.fanout = Fanout(
             ds.groups,

@@ -26,6 +26,7 @@ from chalicelib.protocol.mls.proposals import Remove
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import vector
 from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.removals import Removals, closed
 from chalicelib.services.delivery.scribe import Scribe, proposed
@@ -53,6 +54,7 @@ class Commits:
     senders: Senders
     removals: Removals
     vouching: Vouching
+    domains: QueueDomains
 
     def accept(self, asked: Asked, request: Update) -> bytes:
         """Make a commit the group's next epoch, or raise and change nothing.
@@ -75,8 +77,11 @@ class Commits:
             state = opened.state
             self._authenticate(asked, request, state, framed)
             live(head)
+            commit = _commit_request(asked, request)
+            self.domains.check([one.client_queue_config for one in commit.added])
+            self.domains.check([] if commit.queue is None else [commit.queue])
             signer = self.vault.signer(group_id, state.group.suite.number)
-            accepted = judge_commit(state, _commit_request(asked, request), asked.now, signer)
+            accepted = judge_commit(state, commit, asked.now, signer)
             if self._write(asked, opened, framed, accepted):
                 return asked.done().response
         raise Unavailable("the group changes too fast to judge a commit")

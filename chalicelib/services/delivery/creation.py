@@ -10,6 +10,7 @@ from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
 from chalicelib.protocol.delivery.refusals import GroupExists, InvalidRequest
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.ports import Exists, FanoutHints, Groups
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Head, Kind, LogRow
@@ -28,6 +29,7 @@ class Creation:
     hints: FanoutHints
     entropy: Entropy
     may_lack_sender: bool
+    domains: QueueDomains
 
     def create(self, asked: Asked, request: CreateGroupRequest) -> bytes:
         """Make a group of one member; a repeat is answered as the first was.
@@ -39,6 +41,7 @@ class Creation:
         if known is not None:
             return asked.again(known)
         _authenticate(asked.message, request)
+        self.domains.check([request.client_queue_config])
         context = request.group_info.group_context
         key = self._state_key(group_id, request)
         change = judge_creation(

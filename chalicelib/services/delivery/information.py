@@ -27,6 +27,7 @@ from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.commits import RESTAGES, live, there
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.ports import DsKeys, Groups, Uploads
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
@@ -49,6 +50,7 @@ class Information:
     vouching: Vouching
     uploads: Uploads
     keys: DsKeys
+    domains: QueueDomains
 
     def answered(self, asked: Asked) -> bytes | None:
         """Return what a request about a group was answered before, or None."""
@@ -133,6 +135,7 @@ class Information:
             head = live(head)
             if request.sender != leaf.signature_key:
                 raise WrongSender
+            self.domains.check([request.client_queue_config])
             record = state.records.get(index)
             if record is None:
                 raise LookupError("a member has no delivery record")

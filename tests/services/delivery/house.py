@@ -13,6 +13,7 @@ from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
@@ -86,11 +87,12 @@ class House:
         self.vouching = vouching = Vouching(
             world.directory, world.ds_peers, world.peer_calls, registrations, limits, world.clock, world.domain
         )
+        domains = QueueDomains(world.ds_peers, world.domain)
         self.desk = Desk(
-            Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender),
-            Commits(world.groups, self.vault, scribe, senders, self.removals, vouching),
+            Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender, domains),
+            Commits(world.groups, self.vault, scribe, senders, self.removals, vouching, domains),
             Sending(world.groups, self.vault, scribe, self.removals, world.hints),
-            Information(world.groups, self.vault, scribe, senders, vouching, world.uploads, world.keys),
+            Information(world.groups, self.vault, scribe, senders, vouching, world.uploads, world.keys, domains),
             self.key_packages,
             self.uploading,
             world.clock,
