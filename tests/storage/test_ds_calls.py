@@ -27,6 +27,7 @@ from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
+from chalicelib.services.limits import Limits
 from chalicelib.services.queueing.state import Append, Entry, StreamKey
 from chalicelib.storage import clients
 from chalicelib.storage.delivery_memory import RememberedObjects
@@ -36,6 +37,7 @@ from tests.contracts import aws, delivery, queueing
 from tests.fakes.clock import SettableClock
 from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.faults import Faults
+from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
 from tests.fakes.tables import Tables
 from tests.protocol.delivery.requests import QUEUE
@@ -62,7 +64,9 @@ class Container:
         peers, calls = MemoryDsPeers(faults, Tables(), clock), MemoryPeerCalls(faults)
         vouching = Vouching(ds.directory, peers, calls, EU)
         self.commits = Commits(ds.groups, self.vault, scribe, senders, removals, vouching)
-        self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints)
+        self.sending = Sending(
+            ds.groups, self.vault, scribe, removals, ds.hints, Limits(MemoryBuckets(faults, Tables()), ds.keys)
+        )
         self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys)
         enqueueing = self.qs.qs().enqueueing
         self.fanout = Fanout(
