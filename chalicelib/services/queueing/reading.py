@@ -6,7 +6,6 @@ between the two looks, is not, and `after` would step over it.
 """
 
 import dataclasses
-import threading
 
 from chalicelib.errors import NoSuchEntry, NotFound, NotPermitted
 from chalicelib.protocol.delivery.parts import Reference
@@ -36,21 +35,18 @@ class Waiting:
 
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
-        self._queues: set[bytes] = set()
-        self._lock = threading.Lock()
+        self._queues: dict[bytes, object] = {}
 
     def enter(self, queue_id: bytes) -> bool:
         """Say whether a fetch may wait; one that may has to leave."""
-        with self._lock:
-            if queue_id in self._queues or len(self._queues) >= self._most:
-                return False
-            self._queues.add(queue_id)
-            return True
+        if len(self._queues) >= self._most:
+            return False  # Of threads that come in together, some may wait beyond that.
+        own = object()
+        return self._queues.setdefault(queue_id, own) is own
 
     def leave(self, queue_id: bytes) -> None:
         """Wait no longer."""
-        with self._lock:
-            self._queues.discard(queue_id)
+        self._queues.pop(queue_id, None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
