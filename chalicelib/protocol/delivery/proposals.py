@@ -10,11 +10,12 @@ from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, Sender, S
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.protocol.mls.public_group import StagedProposal
 from chalicelib.protocol.mls.stored_group import prefetch
+from chalicelib.protocol.timestamps import SECOND
 
 MOST_PENDING = 256
 
 MOST_AT_ONCE = 64
-"""How many proposals one request may hold: each is a row of the log, and all are written together."""
+"""How many proposals one request may hold: each is judged on what the ones before it leave."""
 
 
 LARGEST_PROPOSAL = 64 << 10
@@ -29,7 +30,7 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
     # [mds-propose-1] There is something to store.
     if not messages:
         raise InvalidRequest("mds-propose-1", "the request holds no proposal")
-    # [mds-propose-7] They fit into one transaction.
+    # [mds-propose-7] They are few: whoever reads the group's log or its state has to do with all of them.
     if len(messages) > MOST_AT_ONCE:
         raise TooLarge("mds-propose-7", "the request holds more proposals than are taken at once")
     group, stored = state.group, list(state.proposals)
@@ -40,7 +41,7 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
         if len(message.encode()) > LARGEST_PROPOSAL:
             raise TooLarge("mds-propose-8", "a proposal is larger than is kept")
         prefetch(group, message.body.content)
-        staged = group.stage(message, now // 1_000)
+        staged = group.stage(message, now // SECOND)
         if not isinstance(staged, StagedProposal):
             raise InvalidRequest("mds-propose-2", "the message is a commit")
         queued = staged.queued

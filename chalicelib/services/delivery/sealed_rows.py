@@ -73,7 +73,9 @@ def enclose(row: LogRow, records: Iterable[tuple[int, DeliveryRecord]], inbox_ke
 
 def covered(row: LogRow, recipients: bytes) -> LogRow:
     """Return a row as it is stored, with nothing but what was encrypted of it."""
-    return LogRow(row.seq, Kind.SEALED, row.epoch, Ref(b""), row.accepted_at, b"", recipients=recipients)
+    return LogRow(
+        row.seq, Kind.SEALED, row.epoch, Ref(b""), row.accepted_at, b"", recipients=recipients, count=row.count
+    )
 
 
 def disclose(row: LogRow, enclosed: bytes) -> OpenRow:
@@ -93,6 +95,7 @@ def _read(reader: Reader, row: LogRow) -> OpenRow:
         row.accepted_at,
         body,
         joiners=joiners,
+        count=row.count,
         queues=queues,
         inbox_key=inbox_key,
     )

@@ -72,8 +72,9 @@ def test_a_group_that_never_was_is_answered_alike(alice: Insider) -> None:
     assert doors.ask(alice.saying(b"hello")) == (403, DSError(DSErrorCode.UNKNOWN_GROUP))
 
 
-def test_what_is_no_key_creates_nothing(alice: Insider) -> None:
+@pytest.mark.parametrize("key", [b"short", bytes(33)])
+def test_a_key_of_another_length_is_no_key(alice: Insider, key: bytes) -> None:
     doors: Any = alice.house
-    alice.key = b"short"
+    alice.key = key
     status, refusal = doors.ask(alice.creation(GROUP))
     assert (status, refusal.code) == (400, DSErrorCode.MALFORMED)
