@@ -19,6 +19,8 @@ from chalicelib.services.ports import Alarms, Buckets, Digests, Unreachable
 
 LEASE_LIFE = 2 * SECOND
 LARGEST_LEASE = 100
+MOST_LEASES = 10_000
+"""How many owners a container keeps in mind before it forgets those whose leases are over."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,27 +103,32 @@ class LeasedLimit:
     """One limit of many owners; one instance a container.
 
     `name` is what a refusal is told as, `owners` and `kind` set the buckets apart from others', and `alarm` is raised
-    where the limiter is down.
+    where the limiter is down: about the owner, or `about` something where owners are too many or nobody's business.
     """
 
-    def __init__(self, buckets: Buckets, alarms: Alarms, name: str, *, owners: str, kind: str, alarm: str) -> None:
+    def __init__(
+        self, buckets: Buckets, alarms: Alarms, name: str, *, owners: str, kind: str, alarm: str, about: str = ""
+    ) -> None:
         self.buckets = buckets
         self.alarms = alarms
         self.name = name
         self.owners = owners
         self.kind = kind
         self.alarm = alarm
+        self.about = about
         self._leases: dict[str, Lease] = {}
 
     def spend(self, owner: str, rate: float, burst: int, now: int) -> None:
         """Spend one token of an owner's, or raise `TooManyRequests`."""
+        if len(self._leases) >= MOST_LEASES:
+            self._leases = {name: lease for name, lease in self._leases.items() if not lease.is_over(now)}
         lease, wait = self._leases.setdefault(owner, Lease()), 0
         if lease.left <= 0 or lease.is_over(now):
             size = lease.next_size(now)
             try:
                 taken, wait, _ = self.buckets.take(f"{self.owners}:{owner}", self.kind, size, rate, burst, now)
             except Unreachable:
-                self.alarms.raise_(self.alarm, owner)
+                self.alarms.raise_(self.alarm, self.about or owner)
                 taken = 1
             lease.renew(size, taken, now)
         if lease.left <= 0:

@@ -5,6 +5,7 @@ import functools
 from chalicelib import wiring
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
@@ -203,6 +204,12 @@ def vouching() -> Vouching:
 
 
 @functools.cache
+def admission() -> Admission:
+    """Who may come in."""
+    return Admission(wiring.buckets(), ds_keys(), wiring.alarms(), wiring.clock())
+
+
+@functools.cache
 def desk() -> Desk:
     """Where every DSMessage arrives."""
     config = delivery.config()
@@ -210,7 +217,7 @@ def desk() -> Desk:
     return Desk(
         Creation(rows(), vault(), hints(), wiring.entropy, config.allow_no_ds_sender, domains),
         Commits(rows(), vault(), scribe(), senders(), removals(), vouching(), domains),
-        Sending(rows(), vault(), scribe(), removals(), hints()),
+        Sending(rows(), vault(), scribe(), removals(), hints(), limits()),
         Information(rows(), vault(), scribe(), senders(), vouching(), uploads(), ds_keys(), domains),
         key_packages(),
         uploading(),

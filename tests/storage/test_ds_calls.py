@@ -64,18 +64,12 @@ class Container:
         removals = Removals(ds.groups, self.vault, scribe, alarms, clock, ds.inboxes)
         senders = Senders(ds.directory, ds.users)
         peers, calls = MemoryDsPeers(faults, Tables(), clock), MemoryPeerCalls(faults)
-        vouching = Vouching(
-            ds.directory,
-            peers,
-            calls,
-            Registrations(ds.users, ds.directory, clock, EU),
-            Limits(MemoryBuckets(faults, Tables()), ds.keys),
-            clock,
-            EU,
-        )
+        limits = Limits(MemoryBuckets(faults, Tables()), ds.keys)
+        registrations = Registrations(ds.users, ds.directory, clock, EU)
+        vouching = Vouching(ds.directory, peers, calls, registrations, limits, clock, EU)
         domains = QueueDomains(peers, EU)
         self.commits = Commits(ds.groups, self.vault, scribe, senders, removals, vouching, domains)
-        self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints)
+        self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints, limits)
         self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys, domains)
         enqueueing = self.qs.qs().enqueueing
         self.fanout = Fanout(

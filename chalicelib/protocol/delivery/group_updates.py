@@ -21,7 +21,7 @@ from chalicelib.protocol.mls.framing import (
 from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.welcome import Welcome
-from chalicelib.protocol.tls import Reader, opaque, optional, vector
+from chalicelib.protocol.tls import LARGE_ELEMENT, Reader, opaque, optional, vector
 
 
 def public_content(message: MLSMessage, content_type: ContentType) -> FramedContent:
@@ -86,6 +86,7 @@ class AddedClient:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
+        reader.spend(LARGE_ELEMENT)
         return cls(reader.opaque(), ClientQueueConfig.read(reader))
 
     def encode(self) -> bytes:

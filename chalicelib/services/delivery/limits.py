@@ -1,6 +1,6 @@
 """How much one user, source or peer may ask of what would otherwise cost somebody else something."""
 
-from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE
+from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND
 from chalicelib.services.limits import Limit
 
 PUBLISHED = Limit("packages-published-by-user", 600, HOUR, 1_000)
@@ -14,6 +14,13 @@ CLAIMED_BY_PEER = Limit("claims-of-user-by-peer", 300, HOUR, 300)
 UPLOADED = Limit("bytes-uploaded-by-user", 1 << 30, DAY, 1 << 30)
 FETCHED = Limit("fetches-of-upload", 60, HOUR, 30)
 FETCHED_FROM_PEER = Limit("fetches-from-peer", 240, MINUTE, 240)
+ASKED_BY_SOURCE = Limit("requests-by-source", 50, SECOND, 1_000)
+"""A source is one address, behind which a company or a mobile network may be."""
+PASSED_ON_BY_PEER = Limit("requests-by-peer", 500, SECOND, 5_000)
+"""What a peer passes on comes from all its clients."""
+CREATED_BY_SOURCE = Limit("groups-by-source", 60, HOUR, 100)
+SENT_TO_GROUP = Limit("bytes-sent-to-group", 10 << 20, SECOND, 64 << 20)
+"""Of messages that are too large for a row of the log; small ones are as many as a group's head can be written."""
 FORWARDED_BY_SOURCE = Limit("forwarded-by-source", 600, MINUTE, 300)
 FORWARDED_TO_PEER = Limit("forwarded-to-peer", 12_000, MINUTE, 1_000)
 VOUCHING_IN_GROUP = Limit("peers-asked-for-group", 60, MINUTE, 60)

@@ -11,13 +11,18 @@ from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, Sender, SenderType
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.commits import RESTAGES, live, there
+from chalicelib.services.delivery.limits import SENT_TO_GROUP
 from chalicelib.services.delivery.ports import FanoutHints, Groups
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe, proposed
 from chalicelib.services.delivery.senders import WrongSender, member
 from chalicelib.services.delivery.state import GroupId, Kind, LogRow
 from chalicelib.services.delivery.vault import Opened, Vault
+from chalicelib.services.limits import Limits
 from chalicelib.services.ports import Lost
+
+INLINE = 64 << 10
+"""Bytes of a message that stands in its row of the log. What is larger is counted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Sending:
     scribe: Scribe
     removals: Removals
     hints: FanoutHints
+    limits: Limits
 
     def send(self, asked: Asked, request: SendMessage) -> bytes:
         """Take an application message of the current epoch, and owe its delivery to all other members.
@@ -41,6 +47,7 @@ class Sending:
             raise InvalidRequest("mds-send-1", "the message is no encrypted application message")
         group_id = GroupId(body.group_id)
         opened: Opened | None = None
+        content, counted = request.application_message.encode(), False
         for _ in range(MOST_TRIES):
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
@@ -57,13 +64,17 @@ class Sending:
             if body.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
             _check_unblocked(opened.state)
+            if len(content) > INLINE and not counted:
+                # It is stored once and read by a worker for each shard, so it is the group's members who pay for it.
+                self.limits.spend(SENT_TO_GROUP, group_id, len(content), asked.now)
+                counted = True
             row = LogRow(
                 head.seq + 1,
                 Kind.APPLICATION,
                 head.epoch,
                 opened.root,
                 asked.now,
-                request.application_message.encode(),
+                content,
                 sender=index,
             )
             answer = asked.done()

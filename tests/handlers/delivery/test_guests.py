@@ -1,24 +1,27 @@
 """A reference at the doors: a guest's own service passes it on, and the hub comes for what it names."""
 
+import dataclasses
 import hashlib
 import random
 from collections.abc import Mapping
 
 import pytest
 
+from chalicelib import wiring
 from chalicelib.client.mls_identity import Identity as Client
 from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.directory import KeyPackages, UploadReference, UserID
-from chalicelib.protocol.delivery.media import DS_REFERENCE, DS_RESPONSE
+from chalicelib.protocol.delivery.media import DS_MESSAGE, DS_REFERENCE, DS_RESPONSE
 from chalicelib.protocol.delivery.messages import DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
 from chalicelib.protocol.delivery.responses import DSError, DSErrorCode, DSResponse, KeyPackagesAnswer
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.services.delivery import admission, limits
 from chalicelib.services.delivery.enclosures import PIECE
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.ports import Unreachable
 from chalicelib.storage.ds_peer_client import HttpsPeerCalls
-from chalicelib.wiring import delivery
+from chalicelib.wiring import delivery, groups
 from infra.local.authority import Authority, Identity
 from tests.fakes.clock import SettableClock
 from tests.handlers.conftest import Enrol, operate
@@ -118,6 +121,26 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> Peers:
 
 
 # At the hub.
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(
+    edge: Edge, message: bytes, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is decoded: it is refused as it would be if it were a request."""
+    few = dataclasses.replace(limits.ASKED_BY_SOURCE, tokens=1, each=10_000, burst=1)
+    monkeypatch.setattr(admission, "ASKED_BY_SOURCE", few)
+    door = admission.Admission(wiring.buckets(), groups.ds_keys(), wiring.alarms(), clock)
+    monkeypatch.setattr(groups, "admission", lambda: door)
+    clock.advance(60_000)
+    content = bytes(1_000)
+    answers = [edge.call("POST", "/ds/v1/send-message", content, {"content-type": DS_MESSAGE}) for _ in range(2)]
+    assert [answer.status for answer in answers] == [400, 429]
+    told = said(answers[1], content)
+    assert isinstance(told, DSError)
+    assert told.code == DSErrorCode.TOO_MANY_REQUESTS
+    assert 9_000 < told.retry_after_ms <= 10_000
+    assert answers[1].headers["retry-after"] == "10"
+    clock.advance(60_000)  # The bucket is the stage's own.
 
 
 def test_what_a_peer_refers_to_is_fetched_there_and_served(

@@ -9,6 +9,7 @@ from chalicelib.protocol.delivery.responses import DSResponse
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
@@ -88,10 +89,11 @@ class House:
             world.directory, world.ds_peers, world.peer_calls, registrations, limits, world.clock, world.domain
         )
         domains = QueueDomains(world.ds_peers, world.domain)
+        self.admission = Admission(world.buckets, world.keys, world.alarms, world.clock)
         self.desk = Desk(
             Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender, domains),
             Commits(world.groups, self.vault, scribe, senders, self.removals, vouching, domains),
-            Sending(world.groups, self.vault, scribe, self.removals, world.hints),
+            Sending(world.groups, self.vault, scribe, self.removals, world.hints, limits),
             Information(world.groups, self.vault, scribe, senders, vouching, world.uploads, world.keys, domains),
             self.key_packages,
             self.uploading,
