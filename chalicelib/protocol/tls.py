@@ -24,6 +24,15 @@ MESSAGE_ELEMENTS = 1 << 20
 TREE_ELEMENTS = 1 << 22
 """Vector elements that a whole ratchet tree may hold."""
 
+SMALL_ELEMENTS = 1 << 14
+"""Vector elements of a request that holds no commit: some KeyPackages, or some proposals."""
+
+POSTED_ELEMENTS = 1 << 17
+"""Vector elements of a request with a commit that was posted as it is: the gateway takes fewer ciphertexts."""
+
+STORED_ELEMENTS = TREE_ELEMENTS
+"""Vector elements of what is stored. No request may hold more: what was taken in once can always be read again."""
+
 
 class Encodable(Protocol):
     """A value that knows its one encoding."""
@@ -114,6 +123,14 @@ class Reader:
             values.append(read(self))
         self.end = outer
         return tuple(values)
+
+    def inside(self, content: bytes, read: Callable[["Reader"], T]) -> T:
+        """Read bytes that were read before as one value; its elements count as elements here."""
+        inner = Reader(content, self.elements)
+        value = read(inner)
+        inner.finish()
+        self.elements = inner.elements
+        return value
 
     def uint16s(self) -> tuple[int, ...]:
         """Read `uint16 x<V>`, as `vector(Reader.uint16)` does but without an element's cost."""

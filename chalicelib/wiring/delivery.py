@@ -82,10 +82,15 @@ def queue_entries() -> AwsQueueEntries:
 
 
 @functools.cache
+def bucket() -> Objects:
+    """The stage's bucket."""
+    return Objects(config().stage, "objects")
+
+
+@functools.cache
 def bodies() -> AwsBodies:
     """The messages, each stored once."""
-    objects = Objects(config().stage, "objects")
-    return AwsBodies(wiring.database(), objects, wiring.sealer(), wiring.keyring(), wiring.clock())
+    return AwsBodies(wiring.database(), bucket(), wiring.sealer(), wiring.keyring(), wiring.clock())
 
 
 @functools.cache
@@ -114,7 +119,7 @@ def queue_reading() -> Reading:
 @functools.cache
 def fetching() -> Fetching:
     """Fetching from peers what they only refer to."""
-    pieces = AwsPieces(Objects(config().stage, "objects"), wiring.keyring())
+    pieces = AwsPieces(bucket(), wiring.keyring())
     return Fetching(PeerRemoteBodies(ds_peers(), peer_calls()), pieces, wiring.clock())
 
 

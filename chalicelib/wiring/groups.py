@@ -42,20 +42,13 @@ from chalicelib.storage.delivery_shards import AwsShards
 from chalicelib.storage.delivery_uploads import AwsUploads
 from chalicelib.storage.delivery_users import AwsMemberships, AwsUsers
 from chalicelib.storage.delivery_wakes import AwsWakes
-from chalicelib.storage.objects import Objects
 from chalicelib.wiring import delivery
-
-
-@functools.cache
-def bucket() -> Objects:
-    """The stage's bucket."""
-    return Objects(wiring.config().stage, "objects")
 
 
 @functools.cache
 def rows() -> AwsGroups:
     """The rows of groups."""
-    return AwsGroups(wiring.database(), bucket(), wiring.sealer(), wiring.clock())
+    return AwsGroups(wiring.database(), delivery.bucket(), wiring.sealer(), wiring.clock())
 
 
 @functools.cache
@@ -67,7 +60,7 @@ def ds_keys() -> AwsDsKeys:
 @functools.cache
 def uploads() -> AwsUploads:
     """Large bodies on their way."""
-    return AwsUploads(bucket())
+    return AwsUploads(delivery.bucket())
 
 
 @functools.cache
@@ -97,7 +90,7 @@ def senders() -> Senders:
 @functools.cache
 def objects() -> RememberedObjects:
     """The objects of groups."""
-    return RememberedObjects(AwsGroupObjects(wiring.database(), bucket(), wiring.sealer(), wiring.clock()))
+    return RememberedObjects(AwsGroupObjects(wiring.database(), delivery.bucket(), wiring.sealer(), wiring.clock()))
 
 
 @functools.cache
@@ -227,7 +220,7 @@ def desk() -> Desk:
 @functools.cache
 def enclosures() -> Enclosures:
     """What is too large for a request to a peer."""
-    return Enclosures(AwsPeerBodies(bucket(), ds_keys()), delivery.config().ds_domain)
+    return Enclosures(AwsPeerBodies(delivery.bucket(), ds_keys()), delivery.config().ds_domain)
 
 
 @functools.cache
@@ -262,7 +255,7 @@ def upkeep() -> Upkeep:
     return Upkeep(
         rows(),
         vault(),
-        AwsGarbage(database, bucket(), AwsShards(database)),
+        AwsGarbage(database, delivery.bucket(), AwsShards(database)),
         AwsRounds(database),
         removals(),
         scribe(),

@@ -5,77 +5,47 @@ speaks to its own delivery service only; to groups whose hub is elsewhere, that 
 """
 
 import abc
+import contextlib
 import dataclasses
 import hashlib
 import os
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from chalicelib.client.delivery_client import DeliveryClient, JoinInfo, Message, group_update, seal_state_key
-from chalicelib.client.ds_https import Description
+from chalicelib.client.ds_https import NoAnswer
 from chalicelib.client.ds_requests import DeliveryRefused
-from chalicelib.client.queue_client import Queue, QueueClient
+from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
 from chalicelib.client.signer import Signer
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.group_updates import AddedClient, MLSGroupUpdate
-from chalicelib.protocol.delivery.messages import DSSenderID
+from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig, QueueEntry
+from chalicelib.protocol.delivery.responses import DSErrorCode
 from chalicelib.protocol.delivery.sealed import Sealed
 from chalicelib.protocol.mls.commit import Commit as MLSCommit
 from chalicelib.protocol.mls.framing import MLSMessage, PrivateMessage, PublicMessage, decode_message
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.welcome import Welcome
+from infra.local.services import QUEUE_SUITE, Services
 
-QUEUE_SUITE = 1
 PATIENCE = 20.0
 """Seconds that a device waits for something to come into its queue."""
 
 
+INSISTENCE = 60.0
+"""Seconds for which it asks again where answers are lost."""
+
+PAUSE = 0.2
+
+Given = TypeVar("Given")
+
+
 class NothingCame(Exception):
     """A device waited for something that did not come."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Services:
-    """The delivery services of a run, by name, and what their certificates are checked against."""
-
-    ca: str
-    urls: dict[str, str]
-    domains: dict[str, str]
-
-    @classmethod
-    def of(cls, endpoints: dict[str, Any]) -> "Services":
-        """Read what endpoints.json says of them."""
-        services = endpoints["ds"]
-        return cls(
-            endpoints["ca"],
-            {name: one["public_url"] for name, one in services.items()},
-            {name: one["domain"] for name, one in services.items()},
-        )
-
-    def describe(self, domain: str) -> Description:
-        """Return what a service says of itself, which anybody may read."""
-        client = DeliveryClient(self._url(domain), domain, _Nobody(), ca=self.ca)
-        try:
-            return client.describe()
-        finally:
-            client.close()
-
-    def _url(self, domain: str) -> str:
-        return next(url for name, url in self.urls.items() if self.domains[name] == domain)
-
-
-class _Nobody:
-    """Signs nothing: for questions that are not signed."""
-
-    cipher_suite = QUEUE_SUITE
-    signature_key = b""
-
-    def sign(self, label: str, content: bytes) -> bytes:
-        """Refuse."""
-        raise NotImplementedError(label, content)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +73,8 @@ class Device(abc.ABC):
         self.domain = services.domains[home]
         self._url = services.urls[home]
         self.queue = QueueClient(self._url, self.domain, Queue.draw(QUEUE_SUITE, os.urandom), ca=services.ca)
-        self.queue.create_queue()
-        self.description = self.queue.describe()
+        self.persist(self.queue.create_queue)
+        self.description = self.persist(self.queue.describe)
         self.hub_of: dict[bytes, str] = {}
         self.waiting: dict[bytes, int] = {}
         self.heard: list[tuple[bytes, bytes]] = []
@@ -268,7 +238,9 @@ class Device(abc.ABC):
         self.hub_of[group_id] = hub
         key_package, key = self.key_package(), self.state_keys.get(group_id)
         sender = DSSenderID.key_package(key_package.reference(cipher_suite(self.suite)))
-        info = self.hub(hub).external_commit_info(sender, group_id, key_package=key_package, state_key=key)
+        info = self.persist(
+            lambda: self.hub(hub).external_commit_info(sender, group_id, key_package=key_package, state_key=key)
+        )
         commit = self.prepare_resync(info)
         self.settle(
             group_id,
@@ -282,12 +254,37 @@ class Device(abc.ABC):
     def say(self, group_id: bytes, data: bytes) -> None:
         """Send a message to everybody else in the group."""
         key = self.state_keys.get(group_id)
-        self.at(group_id).send_message(self.as_member(group_id), self.write(group_id, data), state_key=key)
+        hub, sender, message = self.at(group_id), self.as_member(group_id), self.write(group_id, data)
+        self.insist(hub, lambda: hub.send_message(sender, message, state_key=key))
+
+    def insist(self, hub: DeliveryClient, ask: Callable[[], None]) -> None:
+        """Ask until there is an answer. A lost one may have taken effect, so the same bytes are sent again."""
+        try:
+            ask()
+        except (NoAnswer, DeliveryRefused) as failure:
+            message, pause = failure.message, _pause_after(failure)
+            if pause is None or not isinstance(message, DSMessage):
+                raise
+            time.sleep(pause)
+            again = message
+            self.persist(lambda: hub.send(again))
+
+    def persist(self, ask: Callable[[], Given]) -> Given:
+        """Ask until there is an answer, as one may for what changes nothing."""
+        until = time.monotonic() + INSISTENCE
+        while True:
+            try:
+                return ask()
+            except (NoAnswer, DeliveryRefused, QueueRefused) as failure:
+                pause = _pause_after(failure)
+                if pause is None or time.monotonic() > until:
+                    raise
+                time.sleep(pause)
 
     def settle(self, group_id: bytes, commit: Commit, send: Callable[[], None]) -> None:
         """Send a commit, and move on or go back according to the answer."""
         try:
-            send()
+            self.insist(self.at(group_id), send)
         except DeliveryRefused:
             self.refused(group_id)
             raise
@@ -311,8 +308,12 @@ class Device(abc.ABC):
     def drain(self) -> None:
         """Take in what is there, and do not wait for more."""
         self._pause()
-        for entry in self.queue.entries(0.0, forever=False):
-            self.receive(entry)
+
+        def pass_over() -> None:
+            for entry in self.queue.entries(0.0, forever=False):
+                self.receive(entry)
+
+        self.persist(pass_over)
 
     def receive(self, entry: QueueEntry) -> None:
         """Do what an entry of the queue asks for; one that was handled and not acknowledged comes again."""
@@ -330,9 +331,11 @@ class Device(abc.ABC):
             case Welcome():
                 group_id = self.join(entry.hub, message)
                 self.hub_of[group_id] = entry.hub
-            case PublicMessage() as handshake:
+            case PublicMessage(content=content) if content.epoch < self.epoch(entry.group_id):
+                pass  # A proposal that our own commit overtook.
+            case PublicMessage(content=content):
                 self.follow(entry.group_id, message)
-                proposed = not isinstance(handshake.content.content, MLSCommit)
+                proposed = not isinstance(content.content, MLSCommit)
                 self.waiting[entry.group_id] = self.waiting.get(entry.group_id, 0) + 1 if proposed else 0
             case PrivateMessage():
                 self.heard.append((entry.group_id, self.read(entry.group_id, message)))
@@ -341,13 +344,35 @@ class Device(abc.ABC):
 
     def _pause(self) -> None:
         if self._incoming is not None:
-            self._incoming.close()
+            with contextlib.suppress(NoAnswer):  # What is not acknowledged comes again.
+                self._incoming.close()
             self._incoming = None
 
     def _next(self, what: str) -> QueueEntry:
-        if self._incoming is None:
-            self._incoming = self.queue.entries(PATIENCE, forever=False)
-        for entry in self._incoming:
-            return entry
-        self._incoming = None
-        raise NothingCame(f"{self.name} waited {PATIENCE:.0f} s for {what}")
+        def ask() -> QueueEntry | None:
+            if self._incoming is None:
+                self._incoming = self.queue.entries(PATIENCE, forever=False)
+            try:
+                return next(self._incoming, None)
+            except (NoAnswer, QueueRefused):
+                self._incoming = None
+                raise
+
+        entry = self.persist(ask)
+        if entry is None:
+            self._incoming = None
+            raise NothingCame(f"{self.name} waited {PATIENCE:.0f} s for {what}")
+        return entry
+
+
+def _pause_after(failure: NoAnswer | DeliveryRefused | QueueRefused) -> float | None:
+    """Return after how many seconds it can be tried again, or None if that is of no use."""
+    match failure:
+        case NoAnswer():
+            return PAUSE
+        case DeliveryRefused(code=DSErrorCode.UNAVAILABLE | DSErrorCode.TOO_MANY_REQUESTS):
+            return failure.retry_after or PAUSE
+        case QueueRefused(status=429 | 503):
+            return failure.retry_after or PAUSE
+        case _:
+            return None

@@ -19,7 +19,7 @@ from chalicelib.protocol.delivery.policy import user_of
 from chalicelib.protocol.mls.commit import ProposalOrRef
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.extensions import ExternalSender, external_senders_extension
-from chalicelib.protocol.mls.framing import MLSMessage
+from chalicelib.protocol.mls.framing import MLSMessage, PrivateMessage
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.nodes import LeafNode
@@ -27,11 +27,13 @@ from chalicelib.protocol.mls.plain_tree import decode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove
 from chalicelib.protocol.mls.welcome import Welcome
-from infra.local.devices import Commit, Device, Services
+from infra.local.devices import Commit, Device
+from infra.local.services import Services
 
 Inside = TypeVar("Inside", GroupInfo, Welcome)
 
 SUITE = 1
+PAST_EPOCHS = 5
 
 
 class OwnDevice(Device):
@@ -41,6 +43,7 @@ class OwnDevice(Device):
         self.identity = Identity.basic(SUITE, identity.encode(), os.urandom)
         super().__init__(services, home, identity, self.identity)
         self.groups: dict[bytes, Member] = {}
+        self._past: dict[tuple[bytes, int], Member] = {}
         self._offered: dict[bytes, PrivateKeyPackage] = {}
 
     @property
@@ -91,7 +94,7 @@ class OwnDevice(Device):
         owner = self._offered.pop(reference)
         context = open_welcome(owner, welcome)[2].group_context
         sender, key = DSSenderID.key_package(reference), self.state_keys.get(context.group_id)
-        info = self.hub(hub).welcome_info(sender, context.group_id, context.epoch, state_key=key)
+        info = self.persist(lambda: self.hub(hub).welcome_info(sender, context.group_id, context.epoch, state_key=key))
         self.groups[context.group_id] = Member.join(owner, welcome, info.ratchet_tree)
         return context.group_id
 
@@ -104,7 +107,9 @@ class OwnDevice(Device):
 
     def read(self, group_id: bytes, message: MLSMessage) -> bytes:
         """Return what a message says."""
-        said = self.groups[group_id].receive(message, int(time.time()))
+        epoch = message.body.epoch if isinstance(message.body, PrivateMessage) else self.epoch(group_id)
+        reader = self._past.get((group_id, epoch), self.groups[group_id])
+        said = reader.receive(message, int(time.time()))
         if not isinstance(said, bytes):
             raise TypeError("a message says nothing")
         return said
@@ -113,10 +118,11 @@ class OwnDevice(Device):
         """Return a message that says it."""
         return self.groups[group_id].protect_application(data, os.urandom)
 
-    def prepare(self, group_id: bytes, proposals: Sequence[Proposal | bytes], *, tree_in_welcome: bool) -> Commit:
-        """Make a commit of proposals, by value or by the reference of those that were heard."""
-        now = int(time.time())
-        pending = self.groups[group_id].commit(proposals, os.urandom, now, tree_in_welcome=tree_in_welcome)
+    def prepare(self, group_id: bytes, proposals: Sequence[Proposal], *, tree_in_welcome: bool) -> Commit:
+        """Make a commit of proposals, and of those that were heard: a delivery service's must be covered."""
+        member = self.groups[group_id]
+        listed = [*member.group.proposals, *proposals]
+        pending = member.commit(listed, os.urandom, int(time.time()), tree_in_welcome=tree_in_welcome)
         return _commit(pending)
 
     def prepare_add(self, group_id: bytes, packages: Sequence[KeyPackage], *, tree_in_welcome: bool = True) -> Commit:
@@ -154,7 +160,11 @@ class OwnDevice(Device):
         self.settle(group_id, commit, lambda: self.at(group_id).update_client(sender, commit.update, state_key=key))
 
     def accepted(self, group_id: bytes, commit: Commit) -> None:
-        """Become who the commit leads to."""
+        """Become who the commit leads to; what was said before it and comes after must still be read."""
+        before = self.groups.get(group_id)
+        if before is not None:
+            self._past[group_id, before.epoch] = before
+            self._past.pop((group_id, before.epoch - PAST_EPOCHS), None)
         self.groups[group_id] = commit.after
 
     def refused(self, group_id: bytes) -> None:

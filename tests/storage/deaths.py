@@ -19,7 +19,7 @@ from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.services.delivery.state import GroupId, Head
 from chalicelib.storage import clients, signed_call
 from chalicelib.wiring import delivery, groups
-from infra.local.authority import Authority
+from infra.local.authority import Authority, Identity
 from tests.contracts import aws
 from tests.fakes.clock import SettableClock
 from tests.fakes.delivery import DeliveryWorld
@@ -29,6 +29,7 @@ from tests.handlers.edge import Answer, Ap, Edge
 from tests.services.delivery.house import GROUP, House, Person
 from tests.services.queueing.queues import Owner, Qs
 
+PEER = "us.ds.example"
 Side = Literal["before", "after"]
 
 
@@ -79,6 +80,8 @@ class Stage(House):
         identity = authority.issue_client("alpha")
         said = ["--name", "Alpha", "--domain", "example.com", "--review", "reviewed for the tests"]
         account = operate("enrol-ap", "alpha", *said, "--certificate", str(identity.cert), "--sms-region", "*")
+        self.peer = authority.issue_client("us")
+        operate("admit-ds", PEER, "--origin", f"https://{PEER}", "--certificate", str(self.peer.cert))
         self.ap = Ap(self.edge, "alpha", account["client_id"], account["client_secret"], identity)
 
     def restart(self) -> None:
@@ -113,8 +116,8 @@ class Stage(House):
             self.world.clock,
         )
 
-    def post(self, path: str, media_type: str, body: bytes) -> Answer:
-        return self.edge.call("POST", path, body, {"content-type": media_type})
+    def post(self, path: str, media_type: str, body: bytes, identity: Identity | None = None) -> Answer:
+        return self.edge.call("POST", path, body, {"content-type": media_type}, identity=identity)
 
     def serve(self, message: DSMessage) -> Any:
         self.desk = groups.desk()
@@ -134,13 +137,14 @@ class Stage(House):
 
 
 class Photograph:
-    """The rows of all tables and the time, as they were when it was made."""
+    """The rows of all tables, the names of all objects and the time, as they were when it was made."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.now = stage.world.clock()
         self.keys = {name: _key_of(name) for name in stage.tables()}
         self.rows = {name: self._rows(name) for name in self.keys}
+        self.objects = set(delivery.bucket().names(""))
 
     def restore(self) -> None:
         """Take the tables and the time back, and begin with a new container."""
@@ -152,6 +156,8 @@ class Photograph:
             for start in range(0, len(changes), 25):
                 asked = {name: changes[start : start + 25]}
                 assert not clients.client("dynamodb").batch_write_item(RequestItems=asked)["UnprocessedItems"]
+        bucket = delivery.bucket()
+        bucket.delete(name for name in bucket.names("") if name not in self.objects)
         self.stage.world.clock.now = self.now
         self.stage.restart()
 

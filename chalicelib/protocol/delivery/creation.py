@@ -24,7 +24,8 @@ from chalicelib.protocol.mls.leaf_rules import GroupRules, check_key_package
 from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource, encode_optional_node
 from chalicelib.protocol.mls.plain_tree import read_nodes
 from chalicelib.protocol.mls.public_group import PublicGroup
-from chalicelib.protocol.tls import decode, opaque
+from chalicelib.protocol.timestamps import SECOND
+from chalicelib.protocol.tls import SMALL_ELEMENTS, decode, opaque
 
 
 class CannotCreate(Refusal):
@@ -78,7 +79,7 @@ def _group(request: CreateGroupRequest, policy: DsPolicy) -> PublicGroup:
         tree = opaque(encode_optional_node(request.key_package.leaf_node))
     # [mds-create-4] There is exactly one member, at leaf 0: a group comes here before anybody else is in it. This is
     # asked before the tree is verified, because a large one would cost us more than its sender.
-    nodes = decode(read_nodes, tree)
+    nodes = decode(read_nodes, tree, SMALL_ELEMENTS)
     if len(nodes) != 1 or not isinstance(nodes[0], LeafNode):
         raise InvalidRequest("mds-create-4", "the group has other members than its creator")
     group = create_group(request.group_info, tree, policy)
@@ -100,7 +101,7 @@ def _check_sender(group: PublicGroup, policy: DsPolicy, *, may_lack_sender: bool
 def _check_key_package(request: CreateGroupRequest, group: PublicGroup, now: int) -> None:
     """Check the creator's KeyPackage (RFC 9420 §10.1), and that it is the creator's."""
     rules = GroupRules(group.suite, group.policy, group.context.group_id, group.context.extensions, group.support)
-    check_key_package(request.key_package, rules, now // 1_000)
+    check_key_package(request.key_package, rules, now // SECOND)
     leaf, offered = Draft(group.tree).leaf(0), request.key_package.leaf_node
     # [mds-create-7] It has the signature key and the credential of leaf 0; the leaf itself may be newer.
     if not isinstance(leaf, LeafNode) or (leaf.signature_key, leaf.credential) != (

@@ -11,7 +11,7 @@ from typing import Self
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.parts import Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
-from chalicelib.protocol.delivery.sealed import Sealed
+from chalicelib.protocol.delivery.sealed import Sealed, read_state_key
 from chalicelib.protocol.mls.framing import (
     ContentType,
     FramedContent,
@@ -111,7 +111,7 @@ class CreateGroupRequest:
             KeyPackage.read(reader),
             ClientQueueConfig.read(reader),
             GroupInfo.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:
@@ -135,7 +135,7 @@ class PlainUpdate:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
-        return cls(MLSGroupUpdate.read(reader), reader.optional(Sealed.read))
+        return cls(MLSGroupUpdate.read(reader), reader.optional(read_state_key))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
@@ -187,7 +187,7 @@ class AddingUpdate:
             MLSGroupUpdate.read(reader),
             read_welcomes(reader),
             reader.vector(AddedClient.read),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:
@@ -240,7 +240,7 @@ class ResyncClient:
             reader.optional(KeyPackage.read),
             reader.optional(ClientQueueConfig.read),
             Freshness.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
         if request.group_id != request.group_update.group_id:
             raise DecodeError("a request and the commit in it name two groups")
@@ -277,7 +277,7 @@ class JoinByExternalCommit:
             reader.optional(KeyPackage.read),
             ClientQueueConfig.read(reader),
             Freshness.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:

@@ -28,7 +28,7 @@ from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.timestamps import HOUR, MINUTE
 from chalicelib.services.delivery.ports import AccountEvents, Directory, Memberships, QueueRemover, Users
 from chalicelib.services.delivery.registrations import Registrations
-from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.removals import Removals, Unfinished
 from chalicelib.services.delivery.state import AccountEvent, GroupId, User
 from chalicelib.services.ports import Alarms, Clock
 
@@ -91,7 +91,7 @@ class Accounts:
         try:
             self.work_off(event)
         except Exception:  # noqa: BLE001 (the provider has said what there is to say; the row stands)
-            self.alarms.raise_("AccountEventDelayed", provider_id)
+            self.alarms.raise_("account-event-delayed", provider_id)
 
     def work_off(self, event: AccountEvent) -> None:
         """Do what follows from an event if it is due and nobody else is at it; what fails is due again later."""
@@ -127,8 +127,13 @@ class Accounts:
     def noticed(self, user: bytes, group_id: GroupId) -> None:
         """Hold a user of whom a client came to a group against what was said of its account."""
         marks = self.events.removed(user, self.clock())
-        if marks:
+        if not marks:
+            return
+        try:
             self._remove_from(group_id, marks)
+        except Unfinished:
+            # The index of memberships goes on; the event itself, or whoever comes next, asks for the rest.
+            self.alarms.raise_("removals-unfinished", "")
 
     def _apply(self, event: AccountEvent) -> None:
         """Do all that follows from an event: first what could bring the client back, then what it is in."""

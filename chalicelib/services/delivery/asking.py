@@ -8,7 +8,7 @@ from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.responses import Answer as Body
 from chalicelib.protocol.delivery.responses import DSResponse, Ok
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.state import Answer
 
 ANSWER_LIFE = DAY
@@ -49,7 +49,7 @@ class Asked:
 
     def again(self, known: bytes) -> bytes:
         """Return what was answered before, as the answer to this request."""
-        return self.respond(decode(DSResponse.read, known, TREE_ELEMENTS).body)
+        return self.respond(decode(DSResponse.read, known, STORED_ELEMENTS).body)
 
     def check_fresh(self, domain: str) -> None:
         """Refuse a request of another time or for another service, where its type says when and for whom it is."""

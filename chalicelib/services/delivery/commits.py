@@ -14,6 +14,7 @@ from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
 from chalicelib.protocol.delivery.commits import AcceptedCommit, CommitRequest, judge_commit
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
+from chalicelib.protocol.delivery.joiners import Joiner, Joiners
 from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
 from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed, UnknownGroup
 from chalicelib.protocol.mls.chunks import Ref, reference
@@ -25,17 +26,16 @@ from chalicelib.protocol.mls.proposals import Remove
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import vector
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.joining import Joiner, Joiners
 from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.removals import Removals, closed
-from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.scribe import Scribe, proposed
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
 from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, Kind, LogRow, PastEpoch
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.delivery.vouching import Vouching
 
 RESTAGES = 5
-"""How often a commit is judged again because something else changed the state within its epoch."""
+"""How often a request is judged again because something else changed the state within its epoch."""
 
 JOINABLE = 90 * DAY
 """How long a Welcome can be joined by, where its KeyPackages do not end earlier."""
@@ -82,7 +82,7 @@ class Commits:
         raise Unavailable("the group changes too fast to judge a commit")
 
     def _authenticate(self, asked: Asked, request: Update, state: GroupState, framed: FramedContent) -> None:
-        """Check that the request's sender is the commit's (contract §1)."""
+        """Check that the request's sender is the commit's."""
         message, sender = asked.message, framed.sender
         by = message.sender_id.sender_type
         match request:
@@ -175,7 +175,7 @@ class Commits:
         if isinstance(update, AddingUpdate) and update.welcomes:
             body = vector(update.welcomes)
             rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
-        rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
+        rows += proposed(accepted.proposals, epoch, root, asked.now)
         stored = self.vault.store(opened, change, rows, now=asked.now, past=past, more=more)
         shards = 1 if head.sealed else -(-change.state.records.extent // SHARD_LEAVES)
         after = dataclasses.replace(

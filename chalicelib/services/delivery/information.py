@@ -8,6 +8,7 @@ from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
 from chalicelib.protocol.delivery.directory import PublicKey, RequestGroupId
 from chalicelib.protocol.delivery.group_state import Change, GroupState, with_records
 from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.joiners import Joiners
 from chalicelib.protocol.delivery.messages import DSSenderType
 from chalicelib.protocol.delivery.parts import Reference
 from chalicelib.protocol.delivery.refusals import Removed, UnknownGroup
@@ -23,10 +24,9 @@ from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.mls.plain_tree import encode_tree
 from chalicelib.protocol.mls.tree import Kind
-from chalicelib.protocol.tls import decode
+from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import live, there
-from chalicelib.services.delivery.joining import Joiners
+from chalicelib.services.delivery.commits import RESTAGES, live, there
 from chalicelib.services.delivery.ports import DsKeys, Groups, Uploads
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
@@ -36,8 +36,6 @@ from chalicelib.services.delivery.vouching import Vouching
 
 INLINE_TREE = 3 << 20
 """The largest tree in bytes that goes into an answer; a larger one is fetched."""
-
-RESTAGES = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Information:
             raise UnknownGroup
         state = opened.read(past.root)
         content = load(state.attempt.store, [past.joiners])[past.joiners]
-        key = decode(Joiners.read, content).key_of(reference)
+        key = decode(Joiners.read, content, STORED_ELEMENTS).key_of(reference)
         # [mds-welcome-info-1] The sender is one of those whom the epoch's Welcomes are for, by its KeyPackage's key.
         if key is None or request.sender != key:
             raise UnknownGroup

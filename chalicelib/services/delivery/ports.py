@@ -137,12 +137,13 @@ class Shards(Protocol):
 class Wakes(Protocol):
     """Groups with something to deliver. Each change of the log adds its group, due a little later.
 
-    `due` lists groups whose time has come; `postpone` moves one; `settle` removes it unless the log has grown beyond
-    `seq` since.
+    `due` lists groups whose time has come, those first that have waited longest; `postpone` moves one; `settle`
+    removes it unless the log has grown beyond `seq` since. A group that is postponed as `waiting` is among those alone
+    that are asked for so, until its log grows.
     """
 
-    def due(self, now: int, most: int) -> list[GroupId]: ...
-    def postpone(self, group_id: GroupId, next_at: int) -> None: ...
+    def due(self, now: int, most: int, *, waiting: bool = False) -> list[GroupId]: ...
+    def postpone(self, group_id: GroupId, next_at: int, *, waiting: bool = False) -> None: ...
     def settle(self, group_id: GroupId, seq: int) -> None: ...
 
 
@@ -249,7 +250,7 @@ class DsKeys(Protocol):
 
     `sender_key` is the private key with which this DS is an external sender of a group, in the suite's form; it is
     always the same for a group and suite. `state_key` is the current epoch and public key to which clients seal the
-    keys of private groups; `open_state_key` opens what they sealed, or raises `CannotOpen`. `digest` is a keyed
+    keys of sealed groups; `open_state_key` opens what they sealed, or raises `CannotOpen`. `digest` is a keyed
     one-way function, separate for each purpose. `seal` and `open` encrypt what must wait in a row.
     """
 

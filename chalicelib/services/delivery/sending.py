@@ -10,16 +10,14 @@ from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, Sender, SenderType
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import live, there
+from chalicelib.services.delivery.commits import RESTAGES, live, there
 from chalicelib.services.delivery.ports import FanoutHints, Groups
 from chalicelib.services.delivery.removals import Removals
-from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe
+from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe, proposed
 from chalicelib.services.delivery.senders import WrongSender, member
 from chalicelib.services.delivery.state import GroupId, Kind, LogRow
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.ports import Lost
-
-RESTAGES = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,10 +97,8 @@ class Sending:
             if isinstance(request, SelfRemoveRequest):
                 check_self_remove(request.proposal, index)
             change = judge_proposals(state, messages, asked.now)
-            rows = [
-                LogRow(0, Kind.PROPOSAL, head.epoch, change.root, asked.now, message.encode(), sender=index)
-                for message in messages
-            ]
+            encoded = [message.encode() for message in messages]
+            rows = proposed(encoded, head.epoch, change.root, asked.now, sender=index)
             stored = self.vault.store(opened, change, rows, now=asked.now)
             after = dataclasses.replace(stored.head, used_at=head.used(asked.now))
             answer = asked.done()

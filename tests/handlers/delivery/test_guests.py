@@ -18,7 +18,7 @@ from chalicelib.services.delivery.enclosures import PIECE
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.ports import Unreachable
 from chalicelib.storage.ds_peer_client import HttpsPeerCalls
-from chalicelib.wiring import groups
+from chalicelib.wiring import delivery
 from infra.local.authority import Authority, Identity
 from tests.fakes.clock import SettableClock
 from tests.handlers.conftest import Enrol, operate
@@ -75,7 +75,7 @@ def reference(message: bytes) -> bytes:
 
 def upload(message: bytes) -> None:
     """Put a message where a link would have led its client."""
-    groups.bucket().put(f"uploads/in/{hashlib.sha256(message).hexdigest()}-{len(message)}", message)
+    delivery.bucket().put(f"uploads/in/{hashlib.sha256(message).hexdigest()}-{len(message)}", message)
 
 
 def refer(edge: Edge, message: bytes, identity: Identity | None, path: str = "key-packages") -> Answer:

@@ -1,4 +1,4 @@
-"""In which order a request is judged (contract §1), who may send it, and what a repeat is answered."""
+"""In which order a request is judged, who may send it, and what a repeat is answered."""
 
 import dataclasses
 from collections.abc import Callable

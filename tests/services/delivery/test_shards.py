@@ -20,7 +20,7 @@ from chalicelib.protocol.delivery.queueing import ClientQueueConfig, EnqueueRequ
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.delivery.records import LEAVES, DeliveryRecord, Records
 from chalicelib.protocol.delivery.responses import Ok
-from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
+from chalicelib.protocol.delivery.sealed import Sealed
 from chalicelib.protocol.mls.chunked_tree import ChunkedTree
 from chalicelib.protocol.mls.chunks import reference
 from chalicelib.protocol.mls.draft import Draft
@@ -73,7 +73,7 @@ class Town:
 
     def queue(self, number: int) -> ClientQueueConfig:
         domain = Domain(THERE if number % 10 == 0 else HERE)
-        return ClientQueueConfig(domain, Sealed(1, b"%d" % number + bytes(OVERHEAD + 8)))
+        return ClientQueueConfig(domain, Sealed(1, (b"%d" % number).ljust(80)))
 
     def sign(self, leaf_index: int, body: Body) -> DSMessage:
         return sign_message(

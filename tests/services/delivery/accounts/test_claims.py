@@ -1,13 +1,12 @@
 """How fast KeyPackages go, and how they are claimed between delivery services."""
 
-import dataclasses
-
 import pytest
 
 from chalicelib.errors import InvalidValue, Refusal, TooManyRequests, Unavailable
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.directory import AddPackage, KeyPackagesQuery, UserID
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer
+from chalicelib.protocol.mls.extensions import Extension
 from chalicelib.protocol.timestamps import HOUR
 from chalicelib.protocol.tls import decode
 from chalicelib.services.ports import Unreachable
@@ -188,9 +187,7 @@ def test_an_answer_ends_before_it_is_too_large_and_takes_nothing_of_those_left_o
 
 def heavy(user: User, number: int) -> AddPackage:
     person = Person(user.house, f"{user.name}-{number}", user=user.name)
-    sealed = dataclasses.replace(person.queue.sealed_config, ciphertext=b"c" * 15_500)
-    offered = person.identity.key_package(person.random, person.now).public
-    return AddPackage.sign(offered, dataclasses.replace(person.queue, sealed_config=sealed), person.identity.sign)
+    return AddPackage.sign(person.offering(Extension(0xF0F0, b"c" * 15_500)), person.queue, person.identity.sign)
 
 
 def test_one_user_takes_only_a_share_of_anothers_packages(house: House, alice: User, bob: User) -> None:
