@@ -1,4 +1,4 @@
-"""A GP's client API from an application provider's server (contract §3).
+"""A GP's client API from an application provider's server.
 
     client = ApClient(url, client_id, client_secret, cert="ap.pem", key="ap.key", ca="ca.pem")
     opened = client.open_verification("tel:+447400123456", user_id="bob")

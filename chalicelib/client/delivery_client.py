@@ -130,7 +130,7 @@ class DeliveryClient:
         return describe(self._https)
 
     def keep_state_key(self, group_id: bytes, state_key: bytes, hub_key: ServiceKey) -> None:
-        """Send a private group's key with every request about it from now on, sealed anew for each.
+        """Send a sealed group's key with every request about it from now on, sealed anew for each.
 
         `hub_key` is the hub's own `Description.state_key`. A key that is given with a request goes before.
         """

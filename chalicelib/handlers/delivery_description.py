@@ -13,7 +13,7 @@ door = Door(__name__)
 
 @door.serve("GET", "/.well-known/mimi-ds", "anyone", gives=dict)
 def describe(_call: Call[Any]) -> Reply:
-    """Say who this delivery service is, and give the X25519 keys of its queueing service and of its private groups."""
+    """Say who this delivery service is, and give the X25519 keys of its queueing service and of its sealed groups."""
     config = delivery.config()
     queue_epoch, queue_key = delivery.queue_configs().public()
     state_epoch, state_key = groups.ds_keys().state_key()

@@ -20,10 +20,12 @@ door = Door(__name__)
 
 def _view(operation: str) -> Callable[[Call[Any]], bytes]:
     def view(call: Call[Any]) -> bytes:
-        content = call.raw_body
-        if call.media_type == DS_REFERENCE:
-            content = groups.uploading().fetch_reference(content, delivery.known_peer(call.thumbprint))
-        return groups.desk().serve(operation, content)
+        peer = delivery.known_peer(call.thumbprint)
+        groups.admission().admit(operation, call.source, peer)
+        if call.media_type != DS_REFERENCE:
+            return groups.desk().serve(operation, call.raw_body)
+        content = groups.uploading().fetch_reference(call.raw_body, peer)
+        return groups.desk().serve(operation, content, uploaded=True)
 
     view.__doc__ = f"Serve the operation {operation} of a signed DSMessage."
     view.__name__ = operation.replace("-", "_")

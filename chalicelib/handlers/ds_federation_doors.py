@@ -9,6 +9,7 @@ from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.ds_refusals import refused
 from chalicelib.handlers.routing import Door
+from chalicelib.protocol.delivery import paths
 from chalicelib.protocol.delivery.media import (
     BODY_LENGTH,
     DS_MESSAGE,
@@ -18,9 +19,6 @@ from chalicelib.protocol.delivery.media import (
     KEY_PACKAGES,
     KEY_PACKAGES_RESPONSE,
 )
-from chalicelib.services.delivery.directory import PEER_PATH
-from chalicelib.services.delivery.enclosures import PATH as BODIES_PATH
-from chalicelib.services.delivery.vouching import PEER_PATH as VOUCHING_PATH
 from chalicelib.wiring import groups
 
 BYTES = "application/octet-stream"
@@ -31,7 +29,7 @@ _OFFSET = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 door = Door(__name__)
 
 
-@door.serve("GET", BODIES_PATH + "/{sha256}", "ds_peer", gives=BYTES)
+@door.serve("GET", paths.BODIES + "/{sha256}", "ds_peer", gives=BYTES)
 def body(call: Call[Any]) -> Reply:
     """Give a peer some bytes of a message that a row for it refers to."""
     sha256, offset = call.parameters["sha256"], call.query.get("offset", "0")
@@ -43,13 +41,15 @@ def body(call: Call[Any]) -> Reply:
     return Reply(piece, headers={BODY_LENGTH: str(total), "Content-Type": BYTES})
 
 
-@door.serve("POST", PEER_PATH, "ds_peer", takes_bytes=(KEY_PACKAGES,), gives=KEY_PACKAGES_RESPONSE)
+@door.serve("POST", paths.KEY_PACKAGES, "ds_peer", takes_bytes=(KEY_PACKAGES,), gives=KEY_PACKAGES_RESPONSE)
 def key_packages(call: Call[Any]) -> bytes:
     """Give a peer's user one KeyPackage for every client of some of our users."""
     return groups.key_packages().answer(call.ds_peer, call.raw_body)
 
 
-@door.serve("POST", VOUCHING_PATH, "ds_peer", takes_bytes=(KEY_PACKAGE_REF,), gives=KEY_PACKAGES_RESPONSE)
+@door.serve(
+    "POST", paths.PUBLISHED_KEY_PACKAGES, "ds_peer", takes_bytes=(KEY_PACKAGE_REF,), gives=KEY_PACKAGES_RESPONSE
+)
 def published_key_package(call: Call[Any]) -> bytes:
     """Tell a peer whether a KeyPackage was published here, by one of our users."""
     return groups.vouching().answer(call.raw_body)
@@ -59,7 +59,5 @@ def published_key_package(call: Call[Any]) -> bytes:
 def forward(call: Call[Any]) -> Reply:
     """Pass a client's request on to the delivery service that is its group's hub, and its answer back."""
     domain, operation = call.parameters["domain"], call.parameters["operation"]
-    status, media_type, answer = groups.proxy().forward(
-        domain, operation, call.media_type, call.raw_body, call.source.encode()
-    )
+    status, media_type, answer = groups.proxy().forward(domain, operation, call.media_type, call.raw_body, call.source)
     return Reply(answer, status, {"Content-Type": media_type})

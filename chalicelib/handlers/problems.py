@@ -1,7 +1,7 @@
 """The one table from what can be refused to how HTTP says it (RFC 9457).
 
 `type` is a URN from a closed list, so that a caller can act on it; the same list is an enum in `/openapi.json`.
-Errors that API Gateway makes itself use the same slugs (`infra/edge.json`, and the local gateway).
+The local gateway's own errors use the same slugs; those of API Gateway itself are not shaped so yet.
 """
 
 import dataclasses

@@ -7,6 +7,7 @@ from typing import Any
 
 from chalicelib.handlers.calls import Call
 from chalicelib.handlers.routing import Door
+from chalicelib.protocol.delivery import paths
 from chalicelib.protocol.delivery.media import DS_FANOUT, DS_FANOUT_RESPONSE, QS_FETCHED, QS_MESSAGE
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queue_requests import QSMessage
@@ -47,7 +48,7 @@ def update_queue(call: Call[Any]) -> None:
     delivery.queue_owners().update(_message(call))
 
 
-@door.serve("POST", "/qs/v1/enqueue", "ds_peer", takes_bytes=(DS_FANOUT,), gives=DS_FANOUT_RESPONSE)
+@door.serve("POST", paths.ENQUEUE, "ds_peer", takes_bytes=(DS_FANOUT,), gives=DS_FANOUT_RESPONSE)
 def enqueue(call: Call[Any]) -> bytes:
     """Put a hub's row into the queues that it names."""
     request = decode(EnqueueRequest.read, call.raw_body)

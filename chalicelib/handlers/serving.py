@@ -16,7 +16,7 @@ from chalicelib.services.provider.limits import Allowance
 from chalicelib.services.provider.ports import StoredAnswer
 from chalicelib.services.provider.state import Account
 
-MOST_BODY = 64 * 1024
+MOST_BODY = 64 << 10
 MOST_BYTES = 4_500_000  # What Lambda takes of a body that is no text: its 6 MB hold base64.
 LONGEST_PARAMETER = 1_024
 KEPT = ("Content-Type", "Location", "Cache-Control")  # Of an answer that is kept for repeats.

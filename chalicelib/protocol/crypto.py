@@ -120,9 +120,12 @@ def _check_x448(encoded: bytes) -> None:
     _ANY_X448.exchange(x448.X448PublicKey.from_public_bytes(encoded))
 
 
+_LONGEST_KEY = 4 << 10
+
+
 def _check_any(encoded: bytes) -> None:
-    if not encoded:
-        raise ValueError("the key is empty")
+    if not 0 < len(encoded) <= _LONGEST_KEY:
+        raise ValueError("the key is empty, or longer than any KEM's")
 
 
 _P256, _P384, _P521 = ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()

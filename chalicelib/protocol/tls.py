@@ -24,6 +24,21 @@ MESSAGE_ELEMENTS = 1 << 20
 TREE_ELEMENTS = 1 << 22
 """Vector elements that a whole ratchet tree may hold."""
 
+SMALL_ELEMENTS = 1 << 14
+"""Vector elements of a request that holds no commit: some KeyPackages, or some proposals."""
+
+POSTED_ELEMENTS = 1 << 17
+"""Vector elements of a request with a commit that was posted as it is: the gateway takes fewer ciphertexts."""
+
+LARGE_ELEMENT = 16
+"""What a message or a KeyPackage counts as: each is some ten values, with objects of their own."""
+
+PROPOSAL_ELEMENTS = 4
+"""What a proposal counts as, beside what is in it."""
+
+STORED_ELEMENTS = TREE_ELEMENTS
+"""Vector elements of what is stored. No request may hold more: what was taken in once can always be read again."""
+
 
 class Encodable(Protocol):
     """A value that knows its one encoding."""
@@ -115,9 +130,24 @@ class Reader:
         self.end = outer
         return tuple(values)
 
+    def spend(self, elements: int) -> None:
+        """Count a value as so many elements, because it costs as much to read as they do."""
+        self.elements -= elements
+        if self.elements < 0:
+            raise DecodeError("there are more vector elements than one message may hold")
+
+    def inside(self, content: bytes, read: Callable[["Reader"], T]) -> T:
+        """Read bytes that were read before as one value; its elements count as elements here."""
+        inner = Reader(content, self.elements)
+        value = read(inner)
+        inner.finish()
+        self.elements = inner.elements
+        return value
+
     def uint16s(self) -> tuple[int, ...]:
-        """Read `uint16 x<V>`, as `vector(Reader.uint16)` does but without an element's cost."""
+        """Read `uint16 x<V>`, as `vector(Reader.uint16)` does but at an eighth of an element's cost."""
         content = self.opaque()
+        self.spend(len(content) // 16)
         if len(content) % 2:
             raise DecodeError("a vector of 16-bit numbers has an odd length")
         return struct.unpack(f">{len(content) // 2}H", content)

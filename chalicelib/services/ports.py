@@ -46,6 +46,12 @@ class Buckets(Protocol):
     def give_back(self, owner: str, kind: str, tokens: int, burst: int) -> None: ...
 
 
+class Digests(Protocol):
+    """A keyed one-way function, separate for each purpose, that is the same for good."""
+
+    def digest(self, purpose: str, *parts: str | bytes) -> bytes: ...
+
+
 class Alarms(Protocol):
     """Count something an operator should see. No identifier goes in; `name` is one of few, `about` a peer or AP."""
 

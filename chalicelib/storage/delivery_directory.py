@@ -3,6 +3,7 @@
     digest of its reference / package         over_at, given_at, ⟦AddPackage⟧
     digest of user / p#SUITE#CLIENT#KIND#NAME   offered: NAME is the row above, KIND 1 for the last resort
     digest of user / g#SUITE#CLIENT#KIND#NAME   given out, or replaced after it was
+    digest of user / k#KEY                      until: KEY is a digest of a provider and a signature key
 
 The row of the package decides: it is given out by the one write that first sets `given_at`. So a one-time package
 goes out once whoever else claims, and one whose reply was lost is lost and not given again. The rows that find it may
@@ -204,6 +205,22 @@ class AwsDirectory:
         """Count the user's clients that offer something and are not among those named."""
         named = {self._client(user, client) for client in clients}
         return len({pointer.client for pointer in self._pointers(self._owner(user), "p#")} - named)
+
+    def record_keys(self, user: bytes, provider_id: str, keys: Collection[bytes], until: int) -> None:
+        """Remember keys that a user published while it was a provider's."""
+        rows = [{**self._key(user, provider_id, key), "until": until, "gone_at": gone_at(until)} for key in set(keys)]
+        self.database.batch_write([Put(DIRECTORY, row) for row in rows])
+
+    def published_keys(self, user: bytes, provider_id: str, keys: Collection[bytes], now: int) -> frozenset[bytes]:
+        """Return which of some keys the user published while it was that provider's."""
+        asked = sorted(set(keys))
+        rows = self.database.batch_get([(DIRECTORY, self._key(user, provider_id, key)) for key in asked])
+        known = zip(asked, rows, strict=True)
+        return frozenset(key for key, row in known if row is not None and number(row, "until") > now)
+
+    def _key(self, user: bytes, provider_id: str, key: bytes) -> Item:
+        name = self._digest("published key in the directory", user, provider_id.encode(), key)
+        return {"user": self._owner(user), "r": f"k#{name.hex()}"}
 
     def _pointers(self, owner: bytes, prefix: str) -> list[_Pointer]:
         condition = "#user = :user AND begins_with(#r, :prefix)"

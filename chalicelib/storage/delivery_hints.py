@@ -49,4 +49,4 @@ class AwsFanoutHints:
 
     def _lost(self, why: str) -> None:
         _log.warning("a hint to the queue %s was lost: %s", QUEUE, why)
-        self.alarms.raise_("hint_lost", QUEUE)
+        self.alarms.raise_("hint-lost", QUEUE)

@@ -1,7 +1,7 @@
 """The port `DsKeys`: what a delivery service signs, opens and names with, derived from the data keys.
 
 The sender key is in the GroupContext of every group, so the secret behind it never rotates. The key for the state of
-private groups has epochs; a new one is announced first, so that every container opens for it before any client seals
+sealed groups has epochs; a new one is announced first, so that every container opens for it before any client seals
 to it.
 """
 
@@ -35,7 +35,7 @@ class AwsDsKeys:
         return derive_sender_key(self.keys.in_use(SENDER).key, group_id, cipher_suite)
 
     def state_key(self) -> tuple[int, bytes]:
-        """Return epoch and public key to which clients seal the keys of private groups now."""
+        """Return epoch and public key to which clients seal the keys of sealed groups now."""
         key = self.keys.in_use(GROUP_STATE)
         return key.epoch, X25519PrivateKey.from_private_bytes(_state_private(key.key)).public_key().public_bytes_raw()
 
@@ -46,7 +46,7 @@ class AwsDsKeys:
             raise CannotOpen
         return open_sealed(_state_private(key.key), STATE_KEY, context, Sealed(key_epoch, ciphertext))
 
-    def digest(self, purpose: str, *parts: bytes) -> bytes:
+    def digest(self, purpose: str, *parts: str | bytes) -> bytes:
         """Return a keyed one-way digest, separate for each purpose."""
         return keyed_hash(self.keys.in_use("digest").key, f"delivery {purpose}", *parts)
 

@@ -6,13 +6,11 @@ import msgspec
 
 from chalicelib import errors
 from chalicelib.errors import DecodeError
+from chalicelib.protocol.delivery import media, paths
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.ports import DsPeers, PeerCalls, StreamGap
 from chalicelib.services.ports import Refused, Unreachable
-
-PATH = "/qs/v1/enqueue"
-MEDIA_TYPE = "application/mimi-ds-fanout"
 
 
 class _Gap(msgspec.Struct, frozen=True):
@@ -39,7 +37,7 @@ class PeerQueueingServices:
         peer = self.peers.of_domain(domain)
         if peer is None:
             raise Unreachable(f"no delivery service of the domain {domain} is admitted")
-        status, _, body = self.calls.post(peer, PATH, MEDIA_TYPE, request.encode())
+        status, _, body = self.calls.post(peer, paths.ENQUEUE, media.DS_FANOUT, request.encode())
         if status == 200:
             return _answer(domain, request, body)
         if status == 409 and (gap := _gap(body)) is not None:

@@ -161,6 +161,8 @@ def log_row(group_id: GroupId, row: LogRow) -> Item:
         "accepted_at": row.accepted_at,
         "gone_at": gone_at(row.accepted_at + LOG_LIFE),
     }
+    if row.count > 1:
+        written["count"] = row.count
     return {**written, "root": row.root} if row.root else written
 
 
@@ -184,6 +186,7 @@ def log_of(row: Item, content: bytes) -> LogRow:
         joined=held.joined,
         left=held.left,
         recipients=held.recipients,
+        count=number(row, "count") if "count" in row else 1,
     )
 
 

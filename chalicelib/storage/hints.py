@@ -46,4 +46,4 @@ class AwsHints:
             sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body), DelaySeconds=delay_seconds)
         except Exception as error:  # noqa: BLE001 - the work is durable already; a sweep does it within a minute
             _log.warning("a hint to the queue %s was lost: %s", queue, type(error).__name__)
-            self.alarms.raise_("hint_lost", queue)
+            self.alarms.raise_("hint-lost", queue)

@@ -10,8 +10,7 @@ lasts longer.
 from collections.abc import Collection
 
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.ports import Clock
-from chalicelib.services.queueing.ports import Digests
+from chalicelib.services.ports import Clock, Digests
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, blob, number
 from chalicelib.storage.items import gone_at
 from chalicelib.storage.objects import Objects

@@ -1,4 +1,4 @@
-"""The receiving side of the stage's queues: a worker deletes what it has done itself (contract §5)."""
+"""The receiving side of the stage's queues: a worker deletes what it has done itself."""
 
 import functools
 

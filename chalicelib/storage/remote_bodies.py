@@ -7,11 +7,11 @@ bucket forgets it after two days.
 import re
 from collections.abc import Sequence
 
+from chalicelib.protocol.delivery import paths
 from chalicelib.protocol.delivery.media import BODY_LENGTH
-from chalicelib.services.delivery.enclosures import PATH, PIECE
+from chalicelib.services.delivery.enclosures import PIECE
 from chalicelib.services.delivery.ports import DsPeers, PeerCalls
-from chalicelib.services.ports import Unreachable
-from chalicelib.services.queueing.ports import Digests
+from chalicelib.services.ports import Digests, Unreachable
 from chalicelib.storage.objects import Objects
 
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
@@ -29,7 +29,7 @@ class PeerRemoteBodies:
         peer = self.peers.of_domain(domain)
         if peer is None:
             raise Unreachable(f"no delivery service of the domain {domain} is admitted")
-        path = f"{PATH}/{sha256.hex()}?offset={offset}"
+        path = f"{paths.BODIES}/{sha256.hex()}?offset={offset}"
         status, headers, body = self.calls.get(peer, path, PIECE, within / 1000)
         if status == 404:
             raise LookupError("the peer has no such message for us")

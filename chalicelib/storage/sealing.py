@@ -1,4 +1,4 @@
-"""What is written at rest about people: sealed values and keyed row names (contract §1).
+"""What is written at rest about people: sealed values and keyed row names.
 
 A sealed value is the epoch of its key (4 bytes), a random nonce (12), then AES-256-GCM of the plaintext, bound
 to table, row and schema version, so that a value moved to another row does not open. With random nonces one key

@@ -8,9 +8,10 @@ from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.services.delivery.peering import Peering, calling, known
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.fetching import Fetching
+from chalicelib.services.limits import Limits
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.enqueueing import Enqueueing
-from chalicelib.services.queueing.limits import CreationLimits, HubLimits
+from chalicelib.services.queueing.limits import HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.reading import Reading
 from chalicelib.services.queueing.upkeep import Upkeep
@@ -81,10 +82,15 @@ def queue_entries() -> AwsQueueEntries:
 
 
 @functools.cache
+def bucket() -> Objects:
+    """The stage's bucket."""
+    return Objects(config().stage, "objects")
+
+
+@functools.cache
 def bodies() -> AwsBodies:
     """The messages, each stored once."""
-    objects = Objects(config().stage, "objects")
-    return AwsBodies(wiring.database(), objects, wiring.sealer(), wiring.keyring(), wiring.clock())
+    return AwsBodies(wiring.database(), bucket(), wiring.sealer(), wiring.keyring(), wiring.clock())
 
 
 @functools.cache
@@ -98,7 +104,7 @@ def queue_owners() -> Owners:
     """Creating, changing and deleting queues."""
     keyring, clock = wiring.keyring(), wiring.clock()
     authentication = Authentication(queue_heads(), clock, ds_domain())
-    limits = CreationLimits(wiring.buckets(), keyring)
+    limits = Limits(wiring.buckets(), keyring)
     return Owners(queue_heads(), queue_entries(), authentication, limits, keyring, clock)
 
 
@@ -113,7 +119,7 @@ def queue_reading() -> Reading:
 @functools.cache
 def fetching() -> Fetching:
     """Fetching from peers what they only refer to."""
-    pieces = AwsPieces(Objects(config().stage, "objects"), wiring.keyring())
+    pieces = AwsPieces(bucket(), wiring.keyring())
     return Fetching(PeerRemoteBodies(ds_peers(), peer_calls()), pieces, wiring.clock())
 
 

@@ -5,17 +5,19 @@ import functools
 from chalicelib import wiring
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
-from chalicelib.services.delivery.limits import Limits
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
+from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
@@ -24,6 +26,7 @@ from chalicelib.services.delivery.upkeep import Upkeep
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
+from chalicelib.services.limits import Limits
 from chalicelib.services.queueing.closing import Closing
 from chalicelib.storage.delivery_account_events import AwsAccountEvents
 from chalicelib.storage.delivery_directory import AwsDirectory
@@ -41,20 +44,13 @@ from chalicelib.storage.delivery_shards import AwsShards
 from chalicelib.storage.delivery_uploads import AwsUploads
 from chalicelib.storage.delivery_users import AwsMemberships, AwsUsers
 from chalicelib.storage.delivery_wakes import AwsWakes
-from chalicelib.storage.objects import Objects
 from chalicelib.wiring import delivery
-
-
-@functools.cache
-def bucket() -> Objects:
-    """The stage's bucket."""
-    return Objects(wiring.config().stage, "objects")
 
 
 @functools.cache
 def rows() -> AwsGroups:
     """The rows of groups."""
-    return AwsGroups(wiring.database(), bucket(), wiring.sealer(), wiring.clock())
+    return AwsGroups(wiring.database(), delivery.bucket(), wiring.sealer(), wiring.clock())
 
 
 @functools.cache
@@ -66,7 +62,7 @@ def ds_keys() -> AwsDsKeys:
 @functools.cache
 def uploads() -> AwsUploads:
     """Large bodies on their way."""
-    return AwsUploads(bucket())
+    return AwsUploads(delivery.bucket())
 
 
 @functools.cache
@@ -96,7 +92,7 @@ def senders() -> Senders:
 @functools.cache
 def objects() -> RememberedObjects:
     """The objects of groups."""
-    return RememberedObjects(AwsGroupObjects(wiring.database(), bucket(), wiring.sealer(), wiring.clock()))
+    return RememberedObjects(AwsGroupObjects(wiring.database(), delivery.bucket(), wiring.sealer(), wiring.clock()))
 
 
 @functools.cache
@@ -147,8 +143,15 @@ def account_desk() -> Accounts:
         Closing(delivery.queue_heads(), delivery.queue_entries(), wiring.clock()),
         wiring.alarms(),
         wiring.clock(),
+        registrations(),
         delivery.config().ds_domain,
     )
+
+
+@functools.cache
+def registrations() -> Registrations:
+    """Whose word counts about a member."""
+    return Registrations(users(), directory(), wiring.clock(), delivery.config().ds_domain)
 
 
 @functools.cache
@@ -189,18 +192,33 @@ def proxy() -> Proxy:
 @functools.cache
 def vouching() -> Vouching:
     """Whether a client is whose it says."""
-    return Vouching(directory(), delivery.ds_peers(), delivery.peer_calls(), delivery.config().ds_domain)
+    return Vouching(
+        directory(),
+        delivery.ds_peers(),
+        delivery.peer_calls(),
+        registrations(),
+        limits(),
+        wiring.clock(),
+        delivery.config().ds_domain,
+    )
+
+
+@functools.cache
+def admission() -> Admission:
+    """Who may come in."""
+    return Admission(wiring.buckets(), ds_keys(), wiring.alarms(), wiring.clock())
 
 
 @functools.cache
 def desk() -> Desk:
     """Where every DSMessage arrives."""
     config = delivery.config()
+    domains = QueueDomains(delivery.ds_peers(), config.ds_domain)
     return Desk(
-        Creation(rows(), vault(), hints(), wiring.entropy, config.allow_no_ds_sender),
-        Commits(rows(), vault(), scribe(), senders(), removals(), vouching()),
-        Sending(rows(), vault(), scribe(), removals(), hints()),
-        Information(rows(), vault(), scribe(), senders(), vouching(), uploads(), ds_keys()),
+        Creation(rows(), vault(), hints(), wiring.entropy, config.allow_no_ds_sender, domains),
+        Commits(rows(), vault(), scribe(), senders(), removals(), vouching(), domains),
+        Sending(rows(), vault(), scribe(), removals(), hints(), limits()),
+        Information(rows(), vault(), scribe(), senders(), vouching(), uploads(), ds_keys(), domains),
         key_packages(),
         uploading(),
         wiring.clock(),
@@ -211,7 +229,7 @@ def desk() -> Desk:
 @functools.cache
 def enclosures() -> Enclosures:
     """What is too large for a request to a peer."""
-    return Enclosures(AwsPeerBodies(bucket(), ds_keys()), delivery.config().ds_domain)
+    return Enclosures(AwsPeerBodies(delivery.bucket(), ds_keys()), delivery.config().ds_domain)
 
 
 @functools.cache
@@ -246,7 +264,7 @@ def upkeep() -> Upkeep:
     return Upkeep(
         rows(),
         vault(),
-        AwsGarbage(database, bucket(), AwsShards(database)),
+        AwsGarbage(database, delivery.bucket(), AwsShards(database)),
         AwsRounds(database),
         removals(),
         scribe(),

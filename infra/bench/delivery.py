@@ -116,7 +116,7 @@ def commits(service: Service, group: CrowdGroup, members: int, sizes: Sizes, gro
     bar = "<= 12" if members == 1_000 else ""
     yield Row(f"commit, {members:,} members: AWS calls before fan-out, nothing in memory", cold.calls(), "calls", bar)
     yield from parts(cold)
-    yield Row(f"commit, {members:,} members: calls, by who committed before", series.calls(), "calls")
+    yield Row(f"commit, {members:,} members: calls of the container that committed before", series.calls(), "calls")
     yield Row("  items read", series.mean(lambda tally: tally.read), "items")
     yield Row("  bytes read", series.mean(lambda tally: tally.bytes_read), "bytes")
     yield Row(f"commit, {members:,} members: rate, one container", series.rate, "/s")
@@ -131,7 +131,7 @@ def messages(service: Service, group: CrowdGroup, members: int, sizes: Sizes, gr
     series, cold = both(service, lambda: group.sending(milliseconds()), sizes.rounds)
     yield Row(f"send-message, {members:,} members: AWS calls, nothing in memory", cold.calls(), "calls")
     yield from parts(cold)
-    yield Row(f"send-message, {members:,} members: calls, by who sent before", series.calls(), "calls")
+    yield Row(f"send-message, {members:,} members: calls of the container that sent before", series.calls(), "calls")
     yield Row(f"send-message, {members:,} members: rate, one container", series.rate, "/s")
     grown.note("calls of a message", members, cold.calls())
 

@@ -1,6 +1,6 @@
 """The delivery services' part of the story: two people find each other, and their clients share groups.
 
-Amina is alpha's user (eu) and Ben gamma's (us). Her laptop has our own client; her phone and tablet, and all of his,
+Alice is alpha's user (eu) and Bob gamma's (us). Her laptop has our own client; her phone and tablet, and all of his,
 have rine-mls. Each client knows its own delivery service only. Each step is checked: that clients agree is seen by
 equal tree hashes and by each reading what any other says.
 """
@@ -25,14 +25,15 @@ from chalicelib.errors import Refusal
 from chalicelib.protocol.base64url import decode_base64url, encode_base64url
 from chalicelib.protocol.delivery.messages import DSSenderID
 from chalicelib.protocol.delivery.responses import DSErrorCode
-from infra.local.devices import Device, NothingCame, Services
+from infra.local.devices import Device, NothingCame
 from infra.local.federation import Federation, wait_for
 from infra.local.large_group import LargeGroup
 from infra.local.own_device import OwnDevice
 from infra.local.rine_device import RineDevice
+from infra.local.services import Services
 from infra.local.story import Story, StoryFailed, expect
 
-AMINA, BEN = "tel:+447400123460", "tel:+447400123461"
+ALICE, BOB = "tel:+447400123460", "tel:+447400123461"
 XWING = 0xF057
 """The cipher suite that rine takes unless told otherwise: its KEM is X25519 with ML-KEM-768."""
 
@@ -75,57 +76,58 @@ class DeliveryStory:
         self.deletion()
         self.group_of_another_library()
         self.sealed_group()
-        LargeGroup(self.laptop, [self.phone, self.tablet, self.ben], self.say, self.services).tell()
+        LargeGroup(self.laptop, [self.phone, self.tablet, self.bob], self.say, self.services).tell()
 
     # People and their clients.
 
     def clients(self) -> None:
         """Register both users' numbers, and give their clients queues and KeyPackages."""
         began = time.monotonic()
-        self.laptop = self.own("alpha", "mimi://alpha.example/d/amina/laptop")
-        self.phone, self.tablet = self.rine("alpha", "amina's phone"), self.rine("alpha", "amina's tablet")
-        self.ben = self.rine("gamma", "ben's phone")
+        self.laptop = self.own("alpha", "mimi://alpha.example/d/alice/laptop")
+        self.phone, self.tablet = self.rine("alpha", "alice's phone"), self.rine("alpha", "alice's tablet")
+        self.bob = self.rine("gamma", "bob's phone")
         numbers = Story(self.federation, self.say)
-        numbers.register(self.federation.clients["alpha"], AMINA, "amina")
+        numbers.register(self.federation.clients["alpha"], ALICE, "alice")
         # Rine's credential is its key and nothing else, so that is what gamma calls its user.
-        numbers.register(self.federation.clients["gamma"], BEN, encode_base64url(self.ben.user))
-        for device in (self.laptop, self.phone, self.tablet, self.ben):
+        numbers.register(self.federation.clients["gamma"], BOB, encode_base64url(self.bob.user))
+        for device in (self.laptop, self.phone, self.tablet, self.bob):
             device.publish(3)
-        self.said(began, "amina's three clients (eu) and ben's (us) have queues and published KeyPackages")
+        self.said(began, "alice's three clients (eu) and bob's (us) have queues and published KeyPackages")
 
     def discovery(self) -> None:
         """Each finds the other by number, and a KeyPackage by what the number leads to."""
         began = time.monotonic()
-        amina, at_eu = self.found("gamma", AMINA)
-        bens, at_us = self.found("alpha", BEN)
-        (of_amina,) = self.ben.claim(at_eu, [amina])
-        expect(holds=of_amina.key_package.leaf_node.signature_key == self.laptop.identity.signature_key, what="hers")
-        self.of_ben = self.laptop.claim(at_us, [bens])
-        keys = [package.key_package.leaf_node.signature_key for package in self.of_ben]
-        expect(holds=keys == [self.ben.signer.signature_key], what="ben's number leads to his client's KeyPackage")
+        alice, at_eu = self.found("gamma", ALICE)
+        of_bob, at_us = self.found("alpha", BOB)
+        (of_alice,) = self.bob.claim(at_eu, [alice])
+        expect(holds=of_alice.key_package.leaf_node.signature_key == self.laptop.identity.signature_key, what="hers")
+        self.of_bob = self.laptop.claim(at_us, [of_bob])
+        keys = [package.key_package.leaf_node.signature_key for package in self.of_bob]
+        expect(holds=keys == [self.bob.signer.signature_key], what="bob's number leads to his client's KeyPackage")
         self.said(began, "by number → SSI → delivery service, each took a KeyPackage of the other's")
 
     # One group.
 
     def group(self) -> None:
-        """Amina's laptop makes a group, adds the rine clients, and all of them talk."""
+        """Alice's laptop makes a group, adds the rine clients, and all of them talk."""
         began = time.monotonic()
         hub = self.laptop.hub(self.eu)
         named = hub.request_group_id(self.laptop.as_user)
         self.group_id = named.group_id
         self.laptop.create(self.group_id, self.eu, named.external_sender)
         hers = self.laptop.claim(self.eu, [self.phone.user, self.tablet.user])
-        self.laptop.add(self.group_id, [*self.of_ben, *hers])
-        self.members: list[Device] = [self.laptop, self.phone, self.tablet, self.ben]
+        self.laptop.add(self.group_id, [*self.of_bob, *hers])
+        self.members: list[Device] = [self.laptop, self.phone, self.tablet, self.bob]
         self.agree(1)
-        self.said(began, "amina's laptop made a group at ds-eu; three rine clients joined; each hears each other")
+        self.said(began, "alice's laptop made a group at ds-eu; three rine clients joined; each hears each other")
 
     def race(self) -> None:
         """Two rine clients commit in the same epoch: one wins, the other hears so, follows, and does it again."""
         began = time.monotonic()
-        dora, emil = self.rine("alpha", "dora"), self.rine("gamma", "emil")
-        self.dora, self.emil = dora, emil
-        wanted = {self.phone: dora.offer(), self.ben: emil.offer()}
+        leaver, guest = self.rine("alpha", "leaver"), self.rine("gamma", "guest")
+        self.leaver, self.guest = leaver, guest
+        leaver.publish(1)  # A provider's word counts only of clients that its user published.
+        wanted = {self.phone: leaver.offer(), self.bob: guest.offer()}
         epoch = self.laptop.epoch(self.group_id)
 
         def add(device: RineDevice) -> DeliveryRefused | None:
@@ -144,7 +146,7 @@ class DeliveryStory:
         expect(holds=refusal.current_epoch == epoch + 1, what="the loser is told of the new epoch")
         loser.reach(self.group_id, epoch + 1)
         loser.add(self.group_id, [wanted[loser]])
-        self.members += [dora, emil]
+        self.members += [leaver, guest]
         self.agree(epoch + 2)
         self.said(began, f"two rine clients raced a commit; {loser.name} heard stale_epoch, reloaded, followed, won")
 
@@ -155,44 +157,44 @@ class DeliveryStory:
         self.tablet.lose_everything()
         self.tablet.resync(self.group_id, self.eu)
         self.agree(before + 1)
-        self.said(began, "amina's tablet lost its state and came back by an external commit")
+        self.said(began, "alice's tablet lost its state and came back by an external commit")
 
     def removal(self) -> None:
         """A member removes another, who is told and then out."""
         began = time.monotonic()
         before = self.laptop.epoch(self.group_id)
-        leaf_index = self.emil.leaf(self.group_id)
+        leaf_index = self.guest.leaf(self.group_id)
         self.phone.remove(self.group_id, leaf_index)
-        self.members.remove(self.emil)
-        self.emil.take_in(lambda: not self.emil.groups[self.group_id].is_active(), "its removal")
-        sender, hub = DSSenderID.leaf(leaf_index), self.emil.at(self.group_id)
-        refusal = _refusal(lambda: hub.update_queue_info(sender, self.group_id, self.emil.config()))
+        self.members.remove(self.guest)
+        self.guest.take_in(lambda: not self.guest.groups[self.group_id].is_active(), "its removal")
+        sender, hub = DSSenderID.leaf(leaf_index), self.guest.at(self.group_id)
+        refusal = _refusal(lambda: hub.update_queue_info(sender, self.group_id, self.guest.config()))
         expect(holds=refusal.code == DSErrorCode.UNKNOWN_GROUP, what="who is out is told that there is no such group")
         self.agree(before + 1)
-        self.said(began, "amina's phone removed emil, who can neither speak nor hear any more")
+        self.said(began, "alice's phone removed the guest, who can neither speak nor hear any more")
 
     def deletion(self) -> None:
         """An account is deleted: the delivery service proposes the removal, and nobody speaks until it is committed."""
         began = time.monotonic()
         before = self.laptop.epoch(self.group_id)
-        event = {"event": "user_deleted", "user": _name(self.dora.user)}
+        event = {"event": "user_deleted", "user": _name(self.leaver.user)}
         self.servers["alpha"].call("POST", "/ds/v1/account-events", event)
         refusal = wait_for("messages being refused", self.must_cover)
         expect(holds=len(refusal.required_proposals) == 1, what="the refusal carries the proposal")
         self.phone.take_in(lambda: self.phone.waiting.get(self.group_id, 0) == 1, "the proposal")
-        # Rine covers what it was proposed in whatever it commits next: here, it takes emil back.
-        self.phone.add(self.group_id, [self.emil.offer()])
-        self.members.remove(self.dora)
-        self.members.append(self.emil)
+        # Rine covers what it was proposed in whatever it commits next: here, it takes the guest back.
+        self.phone.add(self.group_id, [self.guest.offer()])
+        self.members.remove(self.leaver)
+        self.members.append(self.guest)
         self.agree(before + 1)
         keys = {leaf.signature_key for _, leaf in self.laptop.leaves(self.group_id)}
-        expect(holds=self.dora.signer.signature_key not in keys, what="the deleted user's client is out")
-        self.said(began, "alpha deleted dora: ds-eu proposed, refused messages, and a rine client committed it")
+        expect(holds=self.leaver.signer.signature_key not in keys, what="the deleted user's client is out")
+        self.said(began, "alpha deleted a user: ds-eu proposed, refused messages, and a rine client committed it")
 
     def must_cover(self) -> DeliveryRefused | None:
         """Say something, and return how that was refused, once it is."""
         try:
-            self.ben.say(self.group_id, os.urandom(8))
+            self.bob.say(self.group_id, os.urandom(8))
         except DeliveryRefused as refusal:
             expect(holds=refusal.code == DSErrorCode.MUST_COVER, what="messages wait for the removal")
             return refusal
@@ -203,18 +205,18 @@ class DeliveryStory:
     def group_of_another_library(self) -> None:
         """Rine makes a group of its own: no external sender, the tree inside the GroupInfo, its own cipher suite."""
         began = time.monotonic()
-        host = self.rine("gamma", "ben's tablet", XWING)
-        guest = self.rine("alpha", "amina's watch", XWING)
+        host = self.rine("gamma", "bob's tablet", XWING)
+        guest = self.rine("alpha", "alice's watch", XWING)
         group_id = os.urandom(16)
         host.create(group_id, self.us)
         host.add(group_id, [guest.offer()])
         self.agree(2, group_id, [host, guest])
-        self.said(began, "ben's other rine client made a group at ds-us in its own post-quantum suite, with amina's")
+        self.said(began, "bob's other rine client made a group at ds-us in its own post-quantum suite, with alice's")
 
     def sealed_group(self) -> None:
         """A group whose state ds-eu can open only while a request with the group's key is served."""
         began = time.monotonic()
-        desk = self.own("gamma", "mimi://gamma.example/d/ben/desk")
+        desk = self.own("gamma", "mimi://gamma.example/d/bob/desk")
         named = self.laptop.hub(self.eu).request_group_id(self.laptop.as_user)
         group_id, state_key = named.group_id, os.urandom(32)
         for device in (self.laptop, desk):  # How members tell each other the key is the application's matter.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from chalicelib.client.delivery_client import DeliveryClient, JoinInfo, Message, group_update, seal_state_key
-from chalicelib.client.ds_https import Description, NoAnswer
+from chalicelib.client.ds_https import NoAnswer
 from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
 from chalicelib.client.signer import Signer
@@ -30,8 +30,8 @@ from chalicelib.protocol.mls.framing import MLSMessage, PrivateMessage, PublicMe
 from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.welcome import Welcome
+from infra.local.services import QUEUE_SUITE, Services
 
-QUEUE_SUITE = 1
 PATIENCE = 20.0
 """Seconds that a device waits for something to come into its queue."""
 
@@ -46,47 +46,6 @@ Given = TypeVar("Given")
 
 class NothingCame(Exception):
     """A device waited for something that did not come."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Services:
-    """The delivery services of a run, by name, and what their certificates are checked against."""
-
-    ca: str
-    urls: dict[str, str]
-    domains: dict[str, str]
-
-    @classmethod
-    def of(cls, endpoints: dict[str, Any]) -> "Services":
-        """Read what endpoints.json says of them."""
-        services = endpoints["ds"]
-        return cls(
-            endpoints["ca"],
-            {name: one["public_url"] for name, one in services.items()},
-            {name: one["domain"] for name, one in services.items()},
-        )
-
-    def describe(self, domain: str) -> Description:
-        """Return what a service says of itself, which anybody may read."""
-        client = DeliveryClient(self._url(domain), domain, _Nobody(), ca=self.ca)
-        try:
-            return client.describe()
-        finally:
-            client.close()
-
-    def _url(self, domain: str) -> str:
-        return next(url for name, url in self.urls.items() if self.domains[name] == domain)
-
-
-class _Nobody:
-    """Signs nothing: for questions that are not signed."""
-
-    cipher_suite = QUEUE_SUITE
-    signature_key = b""
-
-    def sign(self, label: str, content: bytes) -> bytes:
-        """Refuse."""
-        raise NotImplementedError(label, content)
 
 
 @dataclasses.dataclass(frozen=True)

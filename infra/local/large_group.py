@@ -16,8 +16,9 @@ from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.mls.framing import PrivateMessage, PublicMessage, decode_message
 from chalicelib.protocol.mls.welcome import Welcome
-from infra.local.devices import PATIENCE, Device, NothingCame, Services
+from infra.local.devices import PATIENCE, Device, NothingCame
 from infra.local.own_device import SUITE, OwnDevice
+from infra.local.services import Services
 from infra.local.story import expect
 
 MEMBERS = 1_000
@@ -101,7 +102,7 @@ class LargeGroup:
             self._follow(epoch)
             self._arrive(PublicMessage)
             took.append(f"{_ms(began, accepted)} (everywhere after {_ms(accepted, time.monotonic())})")
-        self.say(f"commits at {MEMBERS} members by amina's laptop were judged in {' and '.join(took)}")
+        self.say(f"commits at {MEMBERS} members by alice's laptop were judged in {' and '.join(took)}")
 
     def remove(self) -> None:
         """Let another library commit, which sends the whole tree along."""

@@ -27,7 +27,8 @@ from chalicelib.protocol.mls.plain_tree import decode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove
 from chalicelib.protocol.mls.welcome import Welcome
-from infra.local.devices import Commit, Device, Services
+from infra.local.devices import Commit, Device
+from infra.local.services import Services
 
 Inside = TypeVar("Inside", GroupInfo, Welcome)
 

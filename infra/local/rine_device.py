@@ -22,7 +22,8 @@ from chalicelib.protocol.mls.group_info import GroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.plain_tree import decode_tree
 from chalicelib.protocol.mls.policy import Policy
-from infra.local.devices import Commit, Device, Services
+from infra.local.devices import Commit, Device
+from infra.local.services import Services
 
 Inside = TypeVar("Inside", GroupInfo, KeyPackage)
 

@@ -488,6 +488,99 @@ def test_an_upload_that_is_not_taken_is_said_so(client: DeliveryClient, server: 
         client.send_message(LEAF, LARGE)
 
 
+OWN = "us.ds.example"
+USER = SignatureKey(1, b"\x07" * 32)
+
+
+@dataclasses.dataclass
+class OwnService(Bucket):
+    """A guest's own service; the hub is slow in fetching, and `slow` times not ready yet."""
+
+    slow: int = 0
+
+    def answer(self, asked: Asked) -> Reply:
+        if asked.path == "/.well-known/mimi-ds":
+            return description(OWN)
+        if not asked.path.startswith("/ds/v1/hubs/"):
+            return super().answer(asked)
+        reference = decode(directory.UploadReference.read, asked.body)
+        if self.slow:
+            self.slow -= 1
+            error = DSError(DSErrorCode.UNAVAILABLE, retry_after_ms=5_000)
+            return Reply(503, DSResponse(reference.sha256, error).encode(), (MEDIA, ("Retry-After", "5")))
+        return super().answer(dataclasses.replace(asked, path=asked.path.replace(f"/hubs/{DOMAIN}", "")))
+
+
+@pytest.fixture
+def guest(server: Server, ca: str, pauses: list[float]) -> DeliveryClient:
+    """A member of a group at a hub whose own service is another one, where it is a user."""
+    uploader = (USER, DSSenderID.user(b"h" * 32))
+    return DeliveryClient(server.origin, DOMAIN, KEY, forwarded=True, uploader=uploader, ca=ca, sleep=pauses.append)
+
+
+def test_a_guests_large_message_is_uploaded_at_home_and_referred_to_there(
+    guest: DeliveryClient, server: Server
+) -> None:
+    own = OwnService(server)
+    server.answer = own.answer
+    guest.send_message(LEAF, LARGE)
+    paths = [asked.path for asked in server.asked if asked.method == "POST"]
+    assert paths == ["/ds/v1/upload", f"/ds/v1/hubs/{DOMAIN}/send-message"]
+    (upload,) = own.uploads
+    upload.verify(cipher_suite(1), USER.signature_key)
+    assert upload.sender_id == DSSenderID.user(b"h" * 32)
+    assert upload.request.freshness is not None
+    assert upload.request.freshness.ds_domain == OWN
+    ((digest, put),) = own.put.items()
+    message = decode(DSMessage.read, put.body)
+    message.verify(cipher_suite(KEY.cipher_suite), KEY.signature_key)
+    assert message.request.freshness is not None
+    assert message.request.freshness.ds_domain == DOMAIN
+    assert server.asked[-1].body == directory.UploadReference(digest, len(put.body)).encode()
+
+
+def test_a_hub_that_is_still_fetching_is_asked_again(
+    guest: DeliveryClient, server: Server, pauses: list[float]
+) -> None:
+    own = OwnService(server, slow=7)
+    server.answer = own.answer
+    guest.send_message(LEAF, LARGE)
+    referred = [asked.body for asked in server.asked if "/hubs/" in asked.path]
+    assert (len(referred), len(set(referred)), pauses) == (8, 1, [5.0] * 7)
+    assert len(own.uploads) == 1
+
+
+def test_it_is_not_asked_for_ever_and_the_message_can_be_sent_later(guest: DeliveryClient, server: Server) -> None:
+    own = OwnService(server, slow=8)
+    server.answer = own.answer
+    with pytest.raises(DeliveryRefused) as refused:
+        guest.send_message(LEAF, LARGE)
+    assert (refused.value.status, refused.value.code) == (503, DSErrorCode.UNAVAILABLE)
+    assert len([asked for asked in server.asked if "/hubs/" in asked.path]) == 8
+    message = refused.value.message
+    assert message is not None
+    assert guest.send(message) == Ok()
+    assert len(own.put) == 1
+
+
+@pytest.mark.parametrize("code", [DSErrorCode.STALE_EPOCH, DSErrorCode.TOO_MANY_REQUESTS])
+def test_what_the_hub_refuses_is_refused_at_once(
+    guest: DeliveryClient, server: Server, pauses: list[float], code: DSErrorCode
+) -> None:
+    own = OwnService(server)
+    refusal = DSError(code, current_epoch=9)
+
+    def answer(asked: Asked) -> Reply:
+        if "/hubs/" not in asked.path:
+            return own.answer(asked)
+        return Reply(409, DSResponse(asked.body[:32], refusal).encode(), (MEDIA,))
+
+    server.answer = answer
+    with pytest.raises(DeliveryRefused) as refused:
+        guest.send_message(LEAF, LARGE)
+    assert (refused.value.code, refused.value.current_epoch, pauses) == (code, 9, [])
+
+
 # What is too large to be answered.
 
 TREE = b"a large tree" * 100
@@ -531,13 +624,17 @@ PRIVATE = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = PRIVATE.public_key().public_bytes_raw()
 
 
-def test_a_service_says_who_it_is_and_a_group_key_is_sealed_to_it(client: DeliveryClient, server: Server) -> None:
+def description(domain: str) -> Reply:
     key = base64.urlsafe_b64encode(PUBLIC).rstrip(b"=").decode()
     body = (
-        f'{{"domain": "eu.ds.example", "origin": "https://a.example", "public_origin": "https://b.example",'
+        f'{{"domain": "{domain}", "origin": "https://a.example", "public_origin": "https://b.example",'
         f' "queue_config_key": {{"epoch": 1, "key": "{key}"}}, "state_key": {{"epoch": 2, "key": "{key}"}}}}'
     )
-    server.answer = lambda asked: Reply(200, body.encode())
+    return Reply(200, body.encode())
+
+
+def test_a_service_says_who_it_is_and_a_group_key_is_sealed_to_it(client: DeliveryClient, server: Server) -> None:
+    server.answer = lambda _: description("eu.ds.example")
     found = client.describe()
     assert (found.domain, found.origin, found.public_origin) == (
         "eu.ds.example",

@@ -32,7 +32,7 @@ TESTS = [
 
 AREAS = (
     *("remove", "cover", "sender", "fresh", "create", "senders", "successor", "op", "delete"),
-    *("queue-info", "welcome-info", "external-info", "vouch", "add-users", "added", "welcome"),
+    *("queue-info", "welcome-info", "external-info", "vouch", "add-users", "added", "domain", "welcome"),
     *("remove-users", "add-clients", "remove-clients", "update", "resync", "join", "send"),
     *("propose", "self-remove", "fanout", "sealed", "admin"),
     *("directory", "claim", "upload", "account", "proxy"),

@@ -4,11 +4,10 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from chalicelib.services.ports import Alarms, Buckets, Pieces, RemoteBodies
+from chalicelib.services.ports import Alarms, Buckets, Digests, Pieces, RemoteBodies
 from chalicelib.services.queueing.ports import (
     Bodies,
     ConfigKeys,
-    Digests,
     QueueEntries,
     QueueHeads,
     Streams,

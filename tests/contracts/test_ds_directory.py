@@ -216,3 +216,18 @@ def test_other_clients_are_those_that_offer_something_and_are_not_named(ds: DsPo
     ds.directory.remove(ALICE, b"phone")
     ds.directory.publish(ALICE, b"laptop", 3, [])
     assert ds.directory.others(ALICE, []) == 0
+
+
+def test_keys_are_remembered_of_a_user_and_a_provider_until_their_time(ds: DsPorts) -> None:
+    keys, until = (b"one", b"two"), ds.clock() + DAY
+    ds.directory.publish(ALICE, PHONE, 1, [ONE])
+    ds.directory.record_keys(ALICE, "alpha", keys, until)
+    ds.directory.record_keys(ALICE, "alpha", (b"two",), until + DAY)
+    ds.directory.remove(ALICE)
+    asked = (b"one", b"two", b"three")
+    assert ds.directory.published_keys(ALICE, "alpha", asked, until - 1) == set(keys)
+    assert ds.directory.published_keys(ALICE, "alpha", asked, until) == {b"two"}
+    assert ds.directory.published_keys(ALICE, "beta", asked, ds.clock()) == set()
+    assert ds.directory.published_keys(b"bob@eu", "alpha", asked, ds.clock()) == set()
+    assert ds.directory.published_keys(ALICE, "alpha", (), ds.clock()) == set()
+    assert ds.directory.others(ALICE, ()) == 0

@@ -94,6 +94,7 @@ class MemoryDirectory(Fake):
         super().__init__(faults, threading.RLock())
         self.clock = clock
         self._offers: dict[bytes, Offer] = {}
+        self._keys: dict[tuple[bytes, str, bytes], int] = {}
 
     @fallible
     def publish(
@@ -148,3 +149,12 @@ class MemoryDirectory(Fake):
     def others(self, user: bytes, clients: Collection[bytes]) -> int:
         offering = {offer.client for offer in self._offers.values() if offer.user == user and offer.offered}
         return len(offering - set(clients))
+
+    @fallible
+    def record_keys(self, user: bytes, provider_id: str, keys: Collection[bytes], until: int) -> None:
+        require(bool(user) and bool(provider_id) and all(keys), "a key of nobody")
+        self._keys.update({(user, provider_id, key): until for key in keys})
+
+    @fallible
+    def published_keys(self, user: bytes, provider_id: str, keys: Collection[bytes], now: int) -> frozenset[bytes]:
+        return frozenset(key for key in keys if self._keys.get((user, provider_id, key), 0) > now)

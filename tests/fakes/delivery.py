@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from chalicelib.services.delivery.state import DsPeer
 from tests.fakes.accounts import MemoryAccountEvents, MemoryQueueRemover
 from tests.fakes.clients import MemoryDirectory, MemoryMemberships, MemoryUsers
 from tests.fakes.clock import FixedEntropy, SettableClock
@@ -53,6 +54,8 @@ class DeliveryWorld:
         self.keys = MemoryDsKeys(self.faults, domain)
         self.uploads = MemoryUploads(self.faults, domain, self.clock)
         self.ds_peers = MemoryDsPeers(self.faults, Tables(), self.clock)
+        for peer in {*peers} - {domain}:
+            self.ds_peers.tables.ds_peers[peer] = DsPeer(peer, f"https://{peer}", frozenset({peer}))
         self.peer_calls = MemoryPeerCalls(self.faults)
         self.buckets = MemoryBuckets(self.faults, Tables())
         self.alarms = MemoryAlarms(self.faults)

@@ -46,9 +46,10 @@ class MemoryDsKeys(Fake):
         return open_sealed(self._state(key_epoch), STATE_KEY, context, Sealed(key_epoch, ciphertext))
 
     @fallible
-    def digest(self, purpose: str, *parts: bytes) -> bytes:
+    def digest(self, purpose: str, *parts: str | bytes) -> bytes:
         require(bool(purpose), "a digest for no purpose")
-        framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        written = [part.encode() if isinstance(part, str) else part for part in parts]
+        framed = b"".join(len(part).to_bytes(4, "big") + part for part in written)
         return hmac.digest(self._key(f"digest {purpose}"), framed, hashlib.sha256)
 
     @fallible

@@ -67,21 +67,21 @@ class MemoryWakes(Fake):
         self.clock = clock
 
     @fallible
-    def due(self, now: int, most: int) -> list[GroupId]:
+    def due(self, now: int, most: int, *, waiting: bool = False) -> list[GroupId]:
         """Miss whatever was written in the last second, as the index may."""
         settled = self.clock() - SECOND
-        waiting = sorted(
+        found = sorted(
             (wake.next_at, group_id)
             for group_id, wake in self.tables.wakes.items()
-            if wake.next_at <= now and wake.touched <= settled
+            if wake.next_at <= now and wake.touched <= settled and wake.waiting == waiting
         )
-        return [group_id for _, group_id in waiting[:most]]
+        return [group_id for _, group_id in found[:most]]
 
     @fallible
-    def postpone(self, group_id: GroupId, next_at: int) -> None:
+    def postpone(self, group_id: GroupId, next_at: int, *, waiting: bool = False) -> None:
         known = self.tables.wakes.get(group_id)
         if known is not None:
-            known.next_at, known.touched = next_at, self.clock()
+            known.next_at, known.touched, known.waiting = next_at, self.clock(), waiting
 
     @fallible
     def settle(self, group_id: GroupId, seq: int) -> None:

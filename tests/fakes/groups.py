@@ -28,6 +28,7 @@ from tests.fakes.faults import Fake, Faults, fallible, require
 
 LOG_LIFE = LOG_LIFE_DAYS * DAY
 WAKE_DELAY = 5 * SECOND
+MOST_IN_TRANSACTION = 100
 
 Name = TypeVar("Name")
 Value = TypeVar("Value")
@@ -40,6 +41,7 @@ class Wake:
     seq: int
     next_at: int
     touched: int
+    waiting: bool = False
 
 
 @dataclasses.dataclass
@@ -80,6 +82,7 @@ class MemoryGroups(Fake):
             raise Exists
         self._refuse_repeat(head.group_id, answer)
         begins = head.seq - len(rows)
+        self._check_fits(rows, answer, None, 1 if head.sealed else 2)
         if not head.sealed:
             self.tables.shards[head.group_id, MEMBERSHIPS] = Shard(head.group_id, MEMBERSHIPS, begins)
         self._become(head, 0, begins, rows)
@@ -98,6 +101,7 @@ class MemoryGroups(Fake):
         self._check_rows(after, before.seq, rows)
         self._refuse_unless(before, before.epoch, before.seq, before.version)
         self._refuse_repeat(before.group_id, answer)
+        self._check_fits(rows, answer, past, 1 if after.shards > before.shards else 0)
         if past is not None:
             require(past.epoch <= after.epoch, "an epoch that is still to come is past")
             self._check_there(before.group_id, (past.root, past.joiners))
@@ -116,6 +120,7 @@ class MemoryGroups(Fake):
         used_at = known.used(max(row.accepted_at for row in rows))
         after = dataclasses.replace(known, seq=before.seq + len(rows), used_at=used_at)
         self._check_rows(after, before.seq, rows)
+        self._check_fits(rows, answer, None, 0)
         self._become(after, known.shards, before.seq, rows)
         self._keep(before.group_id, answer)
 
@@ -161,7 +166,8 @@ class MemoryGroups(Fake):
     def _check_rows(self, after: Head, before_seq: int, rows: Sequence[LogRow]) -> None:
         require(after.shards > 0, "a group that nobody delivers to")
         require(bool(after.root) != after.deleted, "a group has a root until it is deleted")
-        require([row.seq for row in rows] == list(range(before_seq + 1, after.seq + 1)), "the log has a gap")
+        ends = list(itertools.accumulate((row.count for row in rows), initial=before_seq))
+        require([row.seq for row in rows] == ends[1:] and after.seq == ends[-1], "the log has a gap")
         require(all(row.epoch <= after.epoch for row in rows), "a message of an epoch to come")
         require(
             all(row.body or row.recipients or row.kind is Kind.CREATED for row in rows), "a message that says nothing"
@@ -171,6 +177,12 @@ class MemoryGroups(Fake):
     def _check_there(self, group_id: GroupId, refs: Iterable[Ref]) -> None:
         there = self.tables.objects.get(group_id, {})
         require(all(ref in there for ref in refs if ref), "a row names an object that is not there yet")
+
+    def _check_fits(self, rows: Sequence[LogRow], answer: Answer | None, past: PastEpoch | None, others: int) -> None:
+        """Count as the adapter does: the head, each row, answer, past epoch, new shards, and the wake-up."""
+        items = 1 + len(rows) + bool(rows) + (answer is not None) + (past is not None) + others
+        if items > MOST_IN_TRANSACTION:
+            raise ValueError(f"a transaction of {items} items")
 
     def _check_answer(self, answer: Answer) -> None:
         require(len(answer.digest) == 32, "an answer to what is no SHA-256")

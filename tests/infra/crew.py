@@ -22,9 +22,10 @@ from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.plain_tree import decode_tree
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
-from infra.local.devices import Commit, Device, Services
+from infra.local.devices import Commit, Device
 from infra.local.own_device import OwnDevice
 from infra.local.rine_device import RineDevice
+from infra.local.services import Services
 
 SUITE = 1
 EXPORT = ("a history", b"context", 32)

@@ -24,8 +24,8 @@ from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.responses import DSErrorCode, Ok
-from infra.local.devices import Services
 from infra.local.federation import Federation
+from infra.local.services import Services
 from tests.infra.crew import AgentvaultHand, OwnHand, RineHand, Roster
 from tests.infra.mortal import Mortal, mortal_federation
 

@@ -22,9 +22,10 @@ from chalicelib.protocol.delivery.queueing import Delivery, EnqueueRequest
 from chalicelib.protocol.delivery.responses import DSError, DSErrorCode, DSResponse
 from chalicelib.protocol.tls import decode
 from infra.local.authority import Authority
-from infra.local.devices import Device, Services
+from infra.local.devices import Device
 from infra.local.own_device import OwnDevice
 from infra.local.rine_device import RineDevice
+from infra.local.services import Services
 from tests.infra.outsider import Answer, Outsider, send
 
 EU, US = "eu.ds.example", "us.ds.example"

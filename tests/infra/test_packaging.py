@@ -84,7 +84,8 @@ def functions(packages: Path, stage: str) -> dict[str, dict[str, Any]]:
 
 def settings(stage: str) -> dict[str, Any]:
     config = json.loads((REPOSITORY / ".chalice" / "config.json").read_text())
-    return {**config, **config["stages"][stage]}
+    own = config["stages"][stage]
+    return {**config, **own, "lambda_functions": {**config["lambda_functions"], **own.get("lambda_functions", {})}}
 
 
 def role(stage: str) -> str:
@@ -150,10 +151,15 @@ def test_every_function_gets_the_stages_settings_and_its_own_bounds(
 ) -> None:
     said = settings(stage)
     own = {"".join(part.title() for part in name.split("_")): one for name, one in said["lambda_functions"].items()}
-    assert set(own) == {name for one in QUEUES for name in (*QUEUES[one], *SCHEDULES[one])}
+    api = {"APIHandler"} if role(stage) == "delivery" else set()
+    if "ApiHandler" in own:
+        own["APIHandler"] = own.pop("ApiHandler")
+    assert set(own) == api | {name for one in QUEUES for name in (*QUEUES[one], *SCHEDULES[one])}
     for name, properties in functions.items():
         assert properties["Environment"]["Variables"] == said["environment_variables"]
         assert properties["Timeout"] == own.get(name, {}).get("lambda_timeout", said["lambda_timeout"])
+        # Who waits at a queue holds a function: callers must not have all, or nothing is delivered.
+        assert properties.get("ReservedConcurrentExecutions") == own.get(name, {}).get("reserved_concurrency")
         assert properties["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 

@@ -1,4 +1,4 @@
-"""Whoever holds every table learns nothing of whom they are about (contract §1)."""
+"""Whoever holds every table learns nothing of whom they are about."""
 
 import base64
 import hashlib

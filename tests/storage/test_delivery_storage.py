@@ -158,7 +158,7 @@ def test_a_hint_that_is_lost_is_an_alarm_and_no_error() -> None:
     aws.emulator()
     alarms = MemoryAlarms(Faults())
     AwsFanoutHints("no-such-stage", alarms).fan_out(GROUP, [0])
-    assert alarms.raised == [("hint_lost", "fanout")]
+    assert alarms.raised == [("hint-lost", "fanout")]
 
 
 def test_a_group_that_was_settled_leaves_no_wake_up(ds: DsPorts, stage: str) -> None:

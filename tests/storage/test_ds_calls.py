@@ -16,17 +16,20 @@ from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.commits import Commits
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.recipients import Recipients
+from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
+from chalicelib.services.limits import Limits
 from chalicelib.services.queueing.state import Append, Entry, StreamKey
 from chalicelib.storage import clients
 from chalicelib.storage.delivery_memory import RememberedObjects
@@ -36,6 +39,7 @@ from tests.contracts import aws, delivery, queueing
 from tests.fakes.clock import SettableClock
 from tests.fakes.ds_peers import MemoryDsPeers, MemoryPeerCalls
 from tests.fakes.faults import Faults
+from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms
 from tests.fakes.tables import Tables
 from tests.protocol.delivery.requests import QUEUE
@@ -60,10 +64,13 @@ class Container:
         removals = Removals(ds.groups, self.vault, scribe, alarms, clock, ds.inboxes)
         senders = Senders(ds.directory, ds.users)
         peers, calls = MemoryDsPeers(faults, Tables(), clock), MemoryPeerCalls(faults)
-        vouching = Vouching(ds.directory, peers, calls, EU)
-        self.commits = Commits(ds.groups, self.vault, scribe, senders, removals, vouching)
-        self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints)
-        self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys)
+        limits = Limits(MemoryBuckets(faults, Tables()), ds.keys)
+        registrations = Registrations(ds.users, ds.directory, clock, EU)
+        vouching = Vouching(ds.directory, peers, calls, registrations, limits, clock, EU)
+        domains = QueueDomains(peers, EU)
+        self.commits = Commits(ds.groups, self.vault, scribe, senders, removals, vouching, domains)
+        self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints, limits)
+        self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys, domains)
         enqueueing = self.qs.qs().enqueueing
         self.fanout = Fanout(
             ds.groups,

@@ -27,6 +27,7 @@ from chalicelib.protocol.mls.stored_group import prefetch
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.mls.welcome_rules import check_welcomes
+from chalicelib.protocol.timestamps import SECOND
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Si
     if not isinstance(message.body, PublicMessage):
         raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
     prefetch(state.group, message.body.content)
-    staged = state.group.stage(message, now // 1_000)
+    staged = state.group.stage(message, now // SECOND)
     if not isinstance(staged, StagedCommit):
         raise InvalidRequest("mds-op-1", "the operation takes a commit, and the message is a proposal")
     check_operation(request.operation, state.group, staged)
@@ -126,6 +127,9 @@ def _queues(added: Sequence[AddedClient], staged: StagedCommit) -> Mapping[int, 
     named = [client.key_package_ref for client in added]
     if len(leaves) != len(staged.added) or sorted(named) != sorted(leaves):
         raise InvalidRequest("mds-added-1", "the queues are not for exactly the members that are added")
+    # [mds-added-2] No two have the same one: a queue takes so many messages of one row and no more.
+    if len({client.client_queue_config for client in added}) != len(added):
+        raise InvalidRequest("mds-added-2", "two members that are added have the same queue")
     return {leaves[client.key_package_ref]: client.client_queue_config for client in added}
 
 

@@ -22,8 +22,10 @@ from chalicelib.protocol.mls.extensions import RATCHET_TREE, external_senders, f
 from chalicelib.protocol.mls.group_info_rules import create_group
 from chalicelib.protocol.mls.leaf_rules import GroupRules, check_key_package
 from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource, encode_optional_node
+from chalicelib.protocol.mls.plain_tree import read_nodes
 from chalicelib.protocol.mls.public_group import PublicGroup
-from chalicelib.protocol.tls import opaque
+from chalicelib.protocol.timestamps import SECOND
+from chalicelib.protocol.tls import SMALL_ELEMENTS, decode, opaque
 
 
 class CannotCreate(Refusal):
@@ -72,15 +74,16 @@ def judge_creation(
 def _group(request: CreateGroupRequest, policy: DsPolicy) -> PublicGroup:
     """[mds-create-3] Return the group of a GroupInfo that is valid (RFC 9420 §§12.4.3, 12.4.3.1)."""
     cipher_suite(request.group_info.group_context.cipher_suite)
-    tree = None
-    if find(request.group_info.extensions, RATCHET_TREE) is None:
+    tree = find(request.group_info.extensions, RATCHET_TREE)
+    if tree is None:
         tree = opaque(encode_optional_node(request.key_package.leaf_node))
-    group = create_group(request.group_info, tree, policy)
-    draft = Draft(group.tree)
-    leaf = draft.leaf(0)
-    # [mds-create-4] There is exactly one member, at leaf 0: a group comes here before anybody else is in it.
-    if draft.members != 1 or leaf is None:
+    # [mds-create-4] There is exactly one member, at leaf 0: a group comes here before anybody else is in it. This is
+    # asked before the tree is verified, because a large one would cost us more than its sender.
+    nodes = decode(read_nodes, tree, SMALL_ELEMENTS)
+    if len(nodes) != 1 or not isinstance(nodes[0], LeafNode):
         raise InvalidRequest("mds-create-4", "the group has other members than its creator")
+    group = create_group(request.group_info, tree, policy)
+    leaf = nodes[0]
     # [mds-create-5] Its leaf came in its KeyPackage, or in a commit without anybody above it.
     if leaf.source == LeafNodeSource.UPDATE or leaf.parent_hash:
         raise InvalidRequest("mds-create-5", "the creator's leaf cannot be that of a group of one")
@@ -98,7 +101,7 @@ def _check_sender(group: PublicGroup, policy: DsPolicy, *, may_lack_sender: bool
 def _check_key_package(request: CreateGroupRequest, group: PublicGroup, now: int) -> None:
     """Check the creator's KeyPackage (RFC 9420 §10.1), and that it is the creator's."""
     rules = GroupRules(group.suite, group.policy, group.context.group_id, group.context.extensions, group.support)
-    check_key_package(request.key_package, rules, now // 1_000)
+    check_key_package(request.key_package, rules, now // SECOND)
     leaf, offered = Draft(group.tree).leaf(0), request.key_package.leaf_node
     # [mds-create-7] It has the signature key and the credential of leaf 0; the leaf itself may be newer.
     if not isinstance(leaf, LeafNode) or (leaf.signature_key, leaf.credential) != (

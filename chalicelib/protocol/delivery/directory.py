@@ -166,18 +166,23 @@ class KeyPackagesQuery:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyPackageRefQuery:
-    """What a delivery service asks another one of a KeyPackage: whether it was published there."""
+    """What a delivery service asks another one of a KeyPackage: whether it was published there.
+
+    The signature keys are those of the user's clients that the group knows. By them the other service sees whether
+    its user is the one in the group, and not another of that name.
+    """
 
     key_package_ref: bytes
+    signature_keys: tuple[bytes, ...]
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
-        return cls(reader.opaque())
+        return cls(reader.opaque(), reader.vector(lambda inner: inner.opaque()))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return opaque(self.key_package_ref)
+        return opaque(self.key_package_ref) + opaque(b"".join([opaque(key) for key in self.signature_keys]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

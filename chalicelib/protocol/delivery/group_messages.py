@@ -6,7 +6,7 @@ from typing import Self
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.group_updates import public_content, read_proposals
 from chalicelib.protocol.delivery.parts import Freshness
-from chalicelib.protocol.delivery.sealed import Sealed
+from chalicelib.protocol.delivery.sealed import Sealed, read_state_key
 from chalicelib.protocol.mls.framing import ContentType, FramedContent, MLSMessage, PrivateMessage
 from chalicelib.protocol.tls import Reader, optional, vector
 
@@ -22,7 +22,7 @@ class SendMessage:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct; the message must be a private one with application data."""
-        request = cls(MLSMessage.read(reader), Freshness.read(reader), reader.optional(Sealed.read))
+        request = cls(MLSMessage.read(reader), Freshness.read(reader), reader.optional(read_state_key))
         if request.message.content_type != ContentType.APPLICATION:
             raise DecodeError("a message to be sent holds no application data")
         return request
@@ -57,7 +57,7 @@ class SelfRemoveRequest:
         """Read the struct; the message must be a public proposal."""
         proposal = MLSMessage.read(reader)
         public_content(proposal, ContentType.PROPOSAL)
-        return cls(proposal, Freshness.read(reader), reader.optional(Sealed.read))
+        return cls(proposal, Freshness.read(reader), reader.optional(read_state_key))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
@@ -85,7 +85,7 @@ class SubmitProposals:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct: one public proposal or more, and one group."""
-        request = cls(read_proposals(reader), Freshness.read(reader), reader.optional(Sealed.read))
+        request = cls(read_proposals(reader), Freshness.read(reader), reader.optional(read_state_key))
         if len({content.group_id for content in request.contents}) != 1:
             raise DecodeError("the proposals of one request do not name one group")
         return request

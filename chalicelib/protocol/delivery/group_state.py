@@ -45,7 +45,7 @@ from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root, prefetch
-from chalicelib.protocol.tls import Reader, decode, opaque, uint8, uint32, uint64, vector
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint8, uint32, uint64, vector
 
 VERSION = 1
 FEW = 32
@@ -139,7 +139,7 @@ class GroupState:
 
     def info(self) -> GroupInfo:
         """Return the epoch's GroupInfo, as its signer signed it."""
-        return decode(GroupInfo.read, load(self.attempt.store, [self.group_info])[self.group_info])
+        return decode(GroupInfo.read, load(self.attempt.store, [self.group_info])[self.group_info], STORED_ELEMENTS)
 
     def pending(self) -> tuple[Removal, ...]:
         """Return the removals that the next commit must cover."""
@@ -192,7 +192,7 @@ def decode_state(root: bytes, policy_of: Callable[[int], Policy], attempt: Attem
 
     `policy_of` gives the rules for the group's cipher suite.
     """
-    return decode(lambda reader: _read_state(reader, policy_of, attempt), root)
+    return decode(lambda reader: _read_state(reader, policy_of, attempt), root, STORED_ELEMENTS)
 
 
 def _read_state(reader: Reader, policy_of: Callable[[int], Policy], attempt: Attempt) -> GroupState:

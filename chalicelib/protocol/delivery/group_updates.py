@@ -11,7 +11,7 @@ from typing import Self
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.parts import Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
-from chalicelib.protocol.delivery.sealed import Sealed
+from chalicelib.protocol.delivery.sealed import Sealed, read_state_key
 from chalicelib.protocol.mls.framing import (
     ContentType,
     FramedContent,
@@ -21,7 +21,7 @@ from chalicelib.protocol.mls.framing import (
 from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.welcome import Welcome
-from chalicelib.protocol.tls import Reader, opaque, optional, vector
+from chalicelib.protocol.tls import LARGE_ELEMENT, Reader, opaque, optional, vector
 
 
 def public_content(message: MLSMessage, content_type: ContentType) -> FramedContent:
@@ -86,6 +86,7 @@ class AddedClient:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
+        reader.spend(LARGE_ELEMENT)
         return cls(reader.opaque(), ClientQueueConfig.read(reader))
 
     def encode(self) -> bytes:
@@ -111,7 +112,7 @@ class CreateGroupRequest:
             KeyPackage.read(reader),
             ClientQueueConfig.read(reader),
             GroupInfo.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:
@@ -135,7 +136,7 @@ class PlainUpdate:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
-        return cls(MLSGroupUpdate.read(reader), reader.optional(Sealed.read))
+        return cls(MLSGroupUpdate.read(reader), reader.optional(read_state_key))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
@@ -187,7 +188,7 @@ class AddingUpdate:
             MLSGroupUpdate.read(reader),
             read_welcomes(reader),
             reader.vector(AddedClient.read),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:
@@ -240,7 +241,7 @@ class ResyncClient:
             reader.optional(KeyPackage.read),
             reader.optional(ClientQueueConfig.read),
             Freshness.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
         if request.group_id != request.group_update.group_id:
             raise DecodeError("a request and the commit in it name two groups")
@@ -277,7 +278,7 @@ class JoinByExternalCommit:
             reader.optional(KeyPackage.read),
             ClientQueueConfig.read(reader),
             Freshness.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:

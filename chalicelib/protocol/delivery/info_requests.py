@@ -8,7 +8,7 @@ from typing import Self
 
 from chalicelib.protocol.delivery.parts import Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
-from chalicelib.protocol.delivery.sealed import Sealed
+from chalicelib.protocol.delivery.sealed import Sealed, read_state_key
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.tls import Reader, opaque, optional, uint64
 
@@ -31,7 +31,7 @@ class UpdateQueueInfo:
             reader.opaque(),
             ClientQueueConfig.read(reader),
             Freshness.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:
@@ -63,7 +63,7 @@ class WelcomeInfo:
             reader.opaque(),
             reader.uint64(),
             Freshness.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:
@@ -95,7 +95,7 @@ class ExternalCommitInfo:
             reader.opaque(),
             reader.optional(KeyPackage.read),
             Freshness.read(reader),
-            reader.optional(Sealed.read),
+            reader.optional(read_state_key),
         )
 
     def encode(self) -> bytes:

@@ -10,11 +10,19 @@ from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, Sender, S
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.protocol.mls.public_group import StagedProposal
 from chalicelib.protocol.mls.stored_group import prefetch
+from chalicelib.protocol.timestamps import SECOND
 
 MOST_PENDING = 256
 
 MOST_AT_ONCE = 64
-"""How many proposals one request may hold: each is a row of the log, and all are written together."""
+"""How many proposals one request may hold: each is judged on what the ones before it leave."""
+
+
+LARGEST_PROPOSAL = 64 << 10
+"""In bytes: an Add of the largest KeyPackage has a quarter of it."""
+
+LARGEST_STORE = 1 << 20
+"""In bytes: all proposals that wait are read with every request about the group."""
 
 
 def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int) -> Change:
@@ -22,15 +30,18 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
     # [mds-propose-1] There is something to store.
     if not messages:
         raise InvalidRequest("mds-propose-1", "the request holds no proposal")
-    # [mds-propose-7] They fit into one transaction.
+    # [mds-propose-7] They are few: whoever reads the group's log or its state has to do with all of them.
     if len(messages) > MOST_AT_ONCE:
         raise TooLarge("mds-propose-7", "the request holds more proposals than are taken at once")
     group, stored = state.group, list(state.proposals)
     for message in messages:
         if not isinstance(message.body, PublicMessage):
             raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
+        # [mds-propose-8] Each is small: until a commit takes it, it is a part of the state.
+        if len(message.encode()) > LARGEST_PROPOSAL:
+            raise TooLarge("mds-propose-8", "a proposal is larger than is kept")
         prefetch(group, message.body.content)
-        staged = group.stage(message, now // 1_000)
+        staged = group.stage(message, now // SECOND)
         if not isinstance(staged, StagedProposal):
             raise InvalidRequest("mds-propose-2", "the message is a commit")
         queued = staged.queued
@@ -50,8 +61,12 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
         # [mds-propose-5] The store is bounded.
         if len(stored) >= MOST_PENDING:
             raise TooLarge("mds-propose-5", "the group has as many proposals pending as are kept")
+        encoded = message.encode()
+        # [mds-propose-9] It is bounded in bytes, too.
+        if sum(len(one.message) for one in stored) + len(encoded) > LARGEST_STORE:
+            raise TooLarge("mds-propose-9", "the proposals that are pending would be larger than is kept")
         group = group.merge(staged)
-        stored.append(StoredProposal(staged.reference, message.encode(), now))
+        stored.append(StoredProposal(staged.reference, encoded, now))
     return Change(dataclasses.replace(state, group=group, proposals=tuple(stored)), {})
 
 

@@ -30,6 +30,7 @@ from chalicelib.protocol.tls import Reader, decode, opaque, uint8, uint32, uint6
 
 QUEUE_ID_SIZE: Final = 16
 TOKEN_SIZE: Final = 16
+QUEUE_CONFIG_SIZE: Final = QUEUE_ID_SIZE + TOKEN_SIZE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class ClientQueueConfig:
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
-        """Read the struct."""
-        return cls(read_domain(reader), Sealed.read(reader))
+        """Read the struct; what is sealed has the length of a QueueConfig."""
+        return cls(read_domain(reader), Sealed.read_of(reader, QUEUE_CONFIG_SIZE))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""

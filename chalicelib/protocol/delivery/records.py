@@ -18,7 +18,7 @@ from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.mls.chunked_tree import Attempt
 from chalicelib.protocol.mls.chunks import REF_SIZE, Ref, load, reference
-from chalicelib.protocol.tls import Reader, decode, opaque, uint8, uint64
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint8, uint64
 
 LEAVES = 64
 NOTHING = Ref(bytes(REF_SIZE))
@@ -149,5 +149,9 @@ def _encode_chunk(entries: Chunk) -> bytes:
 
 def _read_chunk(content: bytes) -> Chunk:
     return dict(
-        decode(lambda reader: reader.vector(lambda entry: (entry.uint8(), DeliveryRecord.read(entry))), content)
+        decode(
+            lambda reader: reader.vector(lambda entry: (entry.uint8(), DeliveryRecord.read(entry))),
+            content,
+            STORED_ELEMENTS,
+        )
     )

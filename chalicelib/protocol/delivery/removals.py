@@ -6,9 +6,11 @@
 
 A pending removal is mandatory: the next commit contains it, and no application message is taken before. It is covered
 when its leaf is removed and its client is not added back in the same breath; that the leaf is not blank says nothing,
-because an Add may fill it again, nor does a new key at the leaf, because the client may have renewed it. A client that
-removes itself is left to do so. Where the group does not list this service as an external sender there is nothing to
-propose, and the client is quarantined at once.
+because an Add may fill it again, nor does a new key at the leaf, because the client may have renewed it. Where a
+client has proposed to remove itself, its own proposal stands for ours: it is what must be covered, and if nobody does,
+the client is quarantined like any other. So many are proposed at once, and so many may be pending, that a state and a
+commit stay small; what did not fit is found again. Where the group does not list this service as an external sender
+there is nothing to propose, and the client is quarantined at once.
 """
 
 import dataclasses
@@ -31,12 +33,19 @@ from chalicelib.protocol.mls.external_proposals import propose_externally, sende
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.protocol.mls.public_group import StagedCommit, StagedProposal
 from chalicelib.protocol.mls.tree import Kind
+from chalicelib.protocol.timestamps import HOUR, SECOND
 
-GRACE = 10_000
-"""How long a SelfRemove is known before a commit has to contain it, in milliseconds."""
+GRACE = 10 * SECOND
+"""How long a SelfRemove is known before a commit has to contain it."""
 
-LAPSE = 3_600_000
-"""How long a removal blocks its group, in milliseconds."""
+MOST_AT_ONCE = 64
+"""How many removals one change proposes anew."""
+
+MOST_PENDING = 256
+"""How many removals may be pending in a group; those that lapsed are proposed again as far as there is room."""
+
+LAPSE = HOUR
+"""How long a removal blocks its group."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,23 +75,39 @@ def _covers(staged: StagedCommit, removal: Removal) -> bool:
     return removal.leaf_index in staged.removed and not back
 
 
-def want_removed(
-    state: GroupState, targets: Iterable[tuple[int, RemovalReason]], now: int, signer: Signer
-) -> tuple[Change, Sequence[bytes]] | None:
-    """Propose to remove the clients at some leaves; return the change and the proposals to deliver.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What becomes of targets: a change with the proposals to deliver, if any, and whether `more` is left to do."""
 
-    Leaves that are blank, or whose removal is pending already, are passed over; None if nothing is left to do.
+    change: Change | None
+    proposals: Sequence[bytes]
+    more: bool
+
+
+def want_removed(state: GroupState, targets: Iterable[tuple[int, RemovalReason]], now: int, signer: Signer) -> Wanted:
+    """Propose to remove the clients at some leaves.
+
+    Leaves that are blank, or whose removal is pending already, are passed over. Of the others so many are taken as
+    may be proposed at once and be pending together.
     """
-    wanted = []
+    room = min(MOST_AT_ONCE, MOST_PENDING - sum(not removal.lapsed for removal in state.removals))
+    known = {removal.client for removal in state.removals}
+    wanted, more = list[Removal](), False
     for leaf_index, reason in targets:
         leaf = state.leaf(leaf_index)
-        if leaf is not None and state.removal_of(state.group.policy.client(leaf)) is None:
-            wanted.append(Removal(leaf_index, state.group.policy.client(leaf), reason, now))
+        client = None if leaf is None else state.group.policy.client(leaf)
+        if client is None or client in known:
+            continue
+        if len(wanted) >= room:
+            more = True
+            break
+        known.add(client)
+        wanted.append(Removal(leaf_index, client, reason, now))
     if not wanted:
-        return None
+        return Wanted(None, (), more)
     state = dataclasses.replace(state, removals=(*state.removals, *wanted))
     state, messages, written = propose(state, now, signer)
-    return Change(state, written), messages
+    return Wanted(Change(state, written), messages, more)
 
 
 def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Sequence[bytes], Mapping[Ref, bytes]]:
@@ -94,16 +119,25 @@ def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Se
     if index is None:
         quarantined, written = quarantine(state, [removal for removal in state.removals if not removal.lapsed])
         return quarantined, (), written
+    crowded = _crowded(state)
     messages: list[bytes] = []
     removals: list[Removal] = []
     group, proposals = state.group, list(state.proposals)
-    leaving = {queued.sender.index for queued in group.proposals.values() if isinstance(queued.proposal, SelfRemove)}
+    leaving = {
+        queued.sender.index: reference
+        for reference, queued in group.proposals.items()
+        if isinstance(queued.proposal, SelfRemove)
+    }
     for removal in state.removals:
-        if removal.reference or removal.leaf_index in leaving:
+        if removal.leaf_index in leaving:
+            # A commit could not hold both (draft-ietf-mls-extensions): its own proposal is what must be covered.
+            removals.append(dataclasses.replace(removal, reference=leaving[removal.leaf_index]))
+            continue
+        if removal.reference or removal.leaf_index in crowded:
             removals.append(removal)
             continue
         message = propose_externally(group.suite, signer.private_key, index, group.context, Remove(removal.leaf_index))
-        staged = group.stage(message, now // 1_000)
+        staged = group.stage(message, now // SECOND)
         if not isinstance(staged, StagedProposal):
             raise TypeError("a proposal was staged as something else")
         group = group.merge(staged)
@@ -112,6 +146,13 @@ def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Se
         removals.append(dataclasses.replace(removal, reference=staged.reference))
     state = dataclasses.replace(state, group=group, proposals=tuple(proposals), removals=tuple(removals))
     return state, messages, {}
+
+
+def _crowded(state: GroupState) -> set[int]:
+    """Return the leaves whose removals lapsed and are not proposed just now, because others fill the store."""
+    lapsed = [removal.leaf_index for removal in state.removals if removal.lapsed and not removal.reference]
+    room = MOST_PENDING - (len(state.removals) - len(lapsed))
+    return set(lapsed[max(room, 0) :])
 
 
 def renew(

@@ -31,6 +31,9 @@ QUEUE_REJECTION: Final = "MIMI QueueRejection"
 OVERHEAD = 32 + 16
 """Bytes that sealing adds: the encapsulated key and the AEAD's tag."""
 
+STATE_KEY_SIZE: Final = 32
+"""Bytes of a group-state key."""
+
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_128_GCM)
 
 
@@ -49,9 +52,22 @@ class Sealed:
             raise DecodeError("something sealed is shorter than an encapsulated key and a tag")
         return sealed
 
+    @classmethod
+    def read_of(cls, reader: Reader, size: int) -> Self:
+        """Read what was sealed of so many bytes. It cannot be looked into, so its length is all that bounds it."""
+        sealed = cls.read(reader)
+        if len(sealed.ciphertext) != OVERHEAD + size:
+            raise DecodeError("something sealed has another length than what should be inside")
+        return sealed
+
     def encode(self) -> bytes:
         """Return the struct's encoding."""
         return uint32(self.key_epoch) + opaque(self.ciphertext)
+
+
+def read_state_key(reader: Reader) -> Sealed:
+    """Read a group-state key that is sealed to the hub."""
+    return Sealed.read_of(reader, STATE_KEY_SIZE)
 
 
 def _info(label: str, context: bytes) -> bytes:

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from chalicelib.protocol.delivery.errors import CannotOpen
+from chalicelib.protocol.delivery.sealed import STATE_KEY_SIZE
 from chalicelib.protocol.tls import Reader, opaque, uint8, uint64
 
-STATE_KEY_SIZE: Final = 32
 NONCE_SIZE: Final = 12
 SMALLEST: Final = 1 << 14
 """What even a group of one is padded to."""

@@ -28,7 +28,7 @@ from chalicelib.protocol.mls.nodes import LeafNode, Node, ParentNode
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.tags import TABLES, Change, Tags
 from chalicelib.protocol.mls.tree import Kind, Summary, Tree, blank_summary, values
-from chalicelib.protocol.tls import Reader, decode, uint64
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, uint64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ChunkedTree:
             chunk = self.chunk(place)
             content = b"" if chunk is None else chunk.entry(position)
             read: Callable[[Reader], Node] = ParentNode.read if index % 2 else LeafNode.read
-            self.nodes[index] = decode(read, content) if content else None
+            self.nodes[index] = decode(read, content, STORED_ELEMENTS) if content else None
         return self.nodes[index]
 
     def summary(self, index: int) -> Summary:

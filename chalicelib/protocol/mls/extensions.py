@@ -8,7 +8,7 @@ import dataclasses
 from typing import Final, Self
 
 from chalicelib.errors import DecodeError
-from chalicelib.protocol.tls import Reader, decode, opaque, uint16, uint16s, vector
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint16, uint16s, vector
 
 APPLICATION_ID: Final = 1
 RATCHET_TREE: Final = 2
@@ -92,7 +92,7 @@ class Credential:
         """Read the struct; an X.509 chain must be a list of certificates."""
         credential = cls(reader.uint16(), reader.opaque())
         if credential.credential_type == X509:
-            credential.certificates()
+            reader.inside(opaque(credential.content), lambda chain: chain.vector(Certificate.read))
         return credential
 
     def encode(self) -> bytes:
@@ -101,7 +101,7 @@ class Credential:
 
     def certificates(self) -> tuple[Certificate, ...]:
         """Return the chain of an X.509 credential, the end entity first."""
-        return decode(lambda reader: reader.vector(Certificate.read), opaque(self.content))
+        return decode(lambda reader: reader.vector(Certificate.read), opaque(self.content), STORED_ELEMENTS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def required_capabilities(extensions: Extensions) -> RequiredCapabilities:
 def external_senders(extensions: Extensions) -> tuple[ExternalSender, ...]:
     """Return the group's external senders, in the order that `sender_index` counts."""
     data = find(extensions, EXTERNAL_SENDERS)
-    return () if data is None else decode(lambda reader: reader.vector(ExternalSender.read), data)
+    return () if data is None else decode(lambda reader: reader.vector(ExternalSender.read), data, STORED_ELEMENTS)
 
 
 def external_senders_extension(senders: tuple[ExternalSender, ...]) -> Extension:

@@ -15,7 +15,7 @@ from chalicelib.protocol.mls.group_info import GroupContext, GroupInfo
 from chalicelib.protocol.mls.key_package import MLS10, KeyPackage
 from chalicelib.protocol.mls.proposals import Proposal, encode_proposal, read_proposal
 from chalicelib.protocol.mls.welcome import Welcome
-from chalicelib.protocol.tls import Reader, decode, opaque, uint8, uint16, uint32, uint64
+from chalicelib.protocol.tls import LARGE_ELEMENT, Reader, decode, opaque, uint8, uint16, uint32, uint64
 
 
 class WireFormat(enum.IntEnum):
@@ -278,6 +278,7 @@ class MLSMessage:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
+        reader.spend(LARGE_ELEMENT)
         if reader.uint16() != MLS10:
             raise DecodeError("a message has another protocol version than MLS 1.0")
         kind = BODIES.get(reader.uint16())

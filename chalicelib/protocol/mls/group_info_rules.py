@@ -15,13 +15,16 @@ from chalicelib.protocol.mls.key_package import MLS10
 from chalicelib.protocol.mls.leaf_rules import check_encryption_key
 from chalicelib.protocol.mls.plain_tree import decode_tree, encode_tree
 from chalicelib.protocol.mls.policy import Policy
-from chalicelib.protocol.mls.proposal_rules import check_extension_count
-from chalicelib.protocol.mls.public_group import LAST_EPOCH, PublicGroup, StagedCommit, new_group
+from chalicelib.protocol.mls.proposal_rules import check_context_size, check_extension_count
+from chalicelib.protocol.mls.public_group import LAST_EPOCH, PublicGroup, StagedCommit, check_tag, new_group
 from chalicelib.protocol.mls.tree_rules import check_tree
 from chalicelib.protocol.tls import Reader, decode
 
 TREE_IN_GROUP_INFO = 2_048
 """The most members whose tree a GroupInfo may carry; above, joiners fetch it."""
+
+MAX_INFO = 64 << 10
+"""The most bytes of a GroupInfo's other extensions, which all who join are sent."""
 
 
 def create_group(info: GroupInfo, ratchet_tree: bytes | None, policy: Policy) -> PublicGroup:
@@ -40,7 +43,12 @@ def create_group(info: GroupInfo, ratchet_tree: bytes | None, policy: Policy) ->
     encoded = find(info.extensions, RATCHET_TREE) if ratchet_tree is None else ratchet_tree
     if encoded is None:
         raise InvalidGroupInfo("mls-12.4.3.1-1", "there is no ratchet tree")
+    check_tag(suite, info.confirmation_tag)
     check_extension_count(context.extensions)
+    check_context_size(context.extensions)
+    # [ds-13] Of its hashes one cannot be checked here.
+    if len(context.confirmed_transcript_hash) > suite.hash_size:
+        raise TooLarge("ds-13", "the transcript hash is longer than a hash")
     check_dictionary(context.extensions)
     senders = external_senders(context.extensions)
     if senders:
@@ -80,6 +88,10 @@ def verify_staged_group_info(info: GroupInfo | PartialGroupInfo, staged: StagedC
 
 def _check_extensions(info: GroupInfo, draft: Draft) -> None:
     """Check the extensions we know; [mls-13.4-3] unknown ones MUST be ignored (§12.4.3)."""
+    others = (extension for extension in info.extensions if extension.extension_type != RATCHET_TREE)
+    # [ds-14] What is ignored has to be stored, and sent to who joins.
+    if sum(len(extension.encode()) for extension in others) > MAX_INFO:
+        raise TooLarge("ds-14", "the GroupInfo's extensions are larger than is taken here")
     external_pub = find(info.extensions, EXTERNAL_PUB)
     if external_pub is not None:
         check_encryption_key(draft.suite, decode(Reader.opaque, external_pub), "mls-12.4.3.2-6")

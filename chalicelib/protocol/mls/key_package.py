@@ -6,7 +6,7 @@ from typing import Self
 from chalicelib.protocol.crypto import CipherSuite
 from chalicelib.protocol.mls.extensions import Extensions, read_extensions
 from chalicelib.protocol.mls.nodes import LeafNode
-from chalicelib.protocol.tls import Reader, opaque, uint16, vector
+from chalicelib.protocol.tls import LARGE_ELEMENT, Reader, opaque, uint16, vector
 
 MLS10 = 1
 """ProtocolVersion mls10, the only one there is."""
@@ -34,6 +34,7 @@ class KeyPackage:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
+        reader.spend(LARGE_ELEMENT)
         start = reader.position
         version = reader.uint16()
         cipher_suite = reader.uint16()

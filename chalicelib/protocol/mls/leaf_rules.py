@@ -21,6 +21,15 @@ from chalicelib.protocol.mls.tree import Kind
 MAX_CAPABILITIES = 1_024
 """The most entries in each of a leaf's lists of capabilities."""
 
+MAX_LEAF = 16 << 10
+"""The most bytes of a leaf node, or of a KeyPackage with the leaf inside: those in use have about 3 kB."""
+
+MAX_CREDENTIAL = 8 << 10
+"""The most bytes in a credential: a name, or a chain of a few certificates."""
+
+MAX_EXTENSIONS = 256
+"""The most extensions of a leaf node, or of a KeyPackage."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GroupRules:
@@ -50,6 +59,12 @@ def check_encryption_key(suite: CipherSuite, key: bytes, check: str) -> None:
         raise InvalidLeafNode(check, "an encryption key is not one of the cipher suite's KEM") from failure
 
 
+def check_size(offered: LeafNode | KeyPackage) -> None:
+    """[ds-10] Refuse what would make every member's part of the tree, and every proposal to add it, too large."""
+    if len(offered.signed) + len(offered.signature) > MAX_LEAF or len(offered.extensions) > MAX_EXTENSIONS:
+        raise TooLarge("ds-10", "a leaf node or a KeyPackage is larger than is taken here")
+
+
 def check_certificate(leaf: LeafNode) -> None:
     """[mls-5.3-1] Check that the end entity's certificate is for the leaf's signature key."""
     chain = leaf.credential.certificates()
@@ -76,6 +91,10 @@ def check_leaf_node(leaf: LeafNode, rules: GroupRules) -> None:
     lists = (listed.versions, listed.cipher_suites, listed.extensions, listed.proposals, listed.credentials)
     if any(len(numbers) > MAX_CAPABILITIES for numbers in lists):
         raise TooLarge("ds-6", "the leaf lists more capabilities than are looked through here")
+    check_size(leaf)
+    # [ds-11] A credential is small: it names its client wherever one is named.
+    if len(leaf.credential.content) > MAX_CREDENTIAL:
+        raise TooLarge("ds-11", "the leaf's credential is larger than is taken here")
     # [mls-10-3] Both keys are valid for the cipher suite; the signature is about to prove its own.
     check_encryption_key(rules.suite, leaf.encryption_key, "mls-10-3")
     # [mls-11.1-1] All members support the cipher suite and protocol version in use.
@@ -151,6 +170,7 @@ def check_key_package(key_package: KeyPackage, rules: GroupRules, now: int) -> N
     # [mls-10.1-1] Its cipher suite and protocol version match those of the group.
     if key_package.version != MLS10 or key_package.cipher_suite != rules.suite.number:
         raise InvalidKeyPackage("mls-10.1-1", "the KeyPackage is for another version or cipher suite")
+    check_size(key_package)
     # [mls-10.1-2] Its leaf is valid for a KeyPackage.
     check_source(key_package.leaf_node, LeafNodeSource.KEY_PACKAGE, "mls-7.3-8")
     check_leaf_node(key_package.leaf_node, rules)

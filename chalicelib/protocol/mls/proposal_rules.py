@@ -32,6 +32,9 @@ from chalicelib.protocol.mls.support import EXTENSION
 MAX_REQUIRED = 512
 """GroupContext extensions and required capabilities of one group, together."""
 
+MAX_CONTEXT = 64 << 10
+"""The most bytes of a GroupContext's extensions: whatever is asked about a group, they are read for it."""
+
 
 def check_sender(sender: Sender, proposal: Proposal) -> None:
     """Check that a proposal of this type may come from this kind of sender, whose signature is verified."""
@@ -61,6 +64,9 @@ def check_proposal(proposal: Proposal, sender: Sender, draft: Draft, rules: Grou
             # [mls-12.1.5-1] The version is not less than the group's; there is only one.
             if proposal.version < 1:
                 raise InvalidProposal("mls-12.1.5-1", "the group cannot go back to an earlier version")
+            # [ds-12] What the next group is to start with stays with this one.
+            check_extension_count(proposal.extensions)
+            check_context_size(proposal.extensions)
         case GroupContextExtensions():
             check_group_context_extensions(proposal, rules)
         case AppEphemeral():
@@ -119,6 +125,7 @@ def check_group_context_extensions(proposal: GroupContextExtensions, rules: Grou
     Whether members support them is asked when they are applied: some may leave in the same commit (§12.1.7).
     """
     check_extension_count(proposal.extensions)
+    check_context_size(proposal.extensions)
     check_dictionary(proposal.extensions)
     senders = external_senders(proposal.extensions)
     if senders != external_senders(rules.extensions):
@@ -132,6 +139,12 @@ def check_extension_count(extensions: Extensions) -> None:
     asked = (*required.extension_types, *required.proposal_types, *required.credential_types)
     if len(extensions) + len(asked) > MAX_REQUIRED:
         raise TooLarge("ds-5", "the group would require more than is served here")
+
+
+def check_context_size(extensions: Extensions) -> None:
+    """[ds-12] Refuse GroupContext extensions that would make every look at the group a long one."""
+    if sum(len(extension.encode()) for extension in extensions) > MAX_CONTEXT:
+        raise TooLarge("ds-12", "the GroupContext would be larger than is served here")
 
 
 def check_support(draft: Draft, rules: GroupRules) -> None:

@@ -13,7 +13,17 @@ from chalicelib.errors import DecodeError
 from chalicelib.protocol.mls.extensions import Extensions, read_extensions
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.nodes import LeafNode
-from chalicelib.protocol.tls import Reader, opaque, uint8, uint16, uint32, uint64, vector
+from chalicelib.protocol.tls import (
+    LARGE_ELEMENT,
+    PROPOSAL_ELEMENTS,
+    Reader,
+    opaque,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    vector,
+)
 
 
 class PSKType(enum.IntEnum):
@@ -112,6 +122,7 @@ class Update:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
+        reader.spend(LARGE_ELEMENT)
         return cls(LeafNode.read(reader))
 
     def encode(self) -> bytes:
@@ -319,6 +330,7 @@ DEFAULT_PROPOSALS = frozenset({1, 2, 3, 4, 5, 6, 7})
 
 def read_proposal(reader: Reader) -> Proposal:
     """Read a Proposal of a type that is known here."""
+    reader.spend(PROPOSAL_ELEMENTS)
     kind = PROPOSALS.get(reader.uint16())
     if kind is None:
         raise DecodeError("a proposal has a type that is not known here")

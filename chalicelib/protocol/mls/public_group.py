@@ -143,6 +143,12 @@ class PublicGroup:
             raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
         return self.stage_content(message.body.authenticated_content(), now)
 
+    def check_frame(self, message: MLSMessage) -> None:
+        """Check no more of a handshake than its frame (§6): it is of this epoch, and its sender has signed it."""
+        if not isinstance(message.body, PublicMessage):
+            raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
+        self._check_frame(message.body.authenticated_content())
+
     def stage_content(self, content: AuthenticatedContent, now: int) -> StagedProposal | StagedCommit:
         """Judge an authenticated content; a member also comes by one in a PrivateMessage."""
         framed = content.content
@@ -276,6 +282,7 @@ class PublicGroup:
         applied = apply_commit(commit, proposals, Draft(self.tree), self.rules, now)
         confirmed = confirmed_transcript_hash(self.suite, self.interim_transcript_hash, content)
         # [mls-12.4.2-13] The new GroupContext, with the confirmed transcript hash that covers this commit.
+        check_tag(self.suite, content.auth.confirmation_tag)
         context = dataclasses.replace(
             self.context,
             epoch=self.context.epoch + 1,
@@ -300,6 +307,12 @@ class PublicGroup:
                 raise UnknownProposal("mls-12.4-2", "the commit refers to a proposal that is not stored here")
             resolved.append(queued)
         return resolved
+
+
+def check_tag(suite: CipherSuite, confirmation_tag: bytes) -> None:
+    """[ds-13] Refuse what is too long for a confirmation tag, whose value members alone can check (§6.1)."""
+    if len(confirmation_tag) > suite.hash_size:
+        raise TooLarge("ds-13", "the confirmation tag is longer than a MAC")
 
 
 def new_group(info: GroupInfo, tree: Tree, support: Support) -> PublicGroup:

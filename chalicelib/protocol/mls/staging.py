@@ -27,7 +27,7 @@ from chalicelib.protocol.mls.leaf_rules import (
 )
 from chalicelib.protocol.mls.nodes import LeafNode, LeafNodeSource
 from chalicelib.protocol.mls.proposal_list import ProposalList, check_list
-from chalicelib.protocol.mls.proposal_rules import check_proposal, check_replacement, check_support
+from chalicelib.protocol.mls.proposal_rules import check_context_size, check_proposal, check_replacement, check_support
 from chalicelib.protocol.mls.proposals import (
     DEFAULT_PROPOSALS,
     Add,
@@ -276,6 +276,7 @@ def _check_path_keys(path: UpdatePath, draft: Draft, rules: GroupRules) -> None:
 
 def _check_result(draft: Draft, rules: GroupRules) -> None:
     """[mls-12.2-12] After the commit the tree is valid: here, what concerns all members at once."""
+    check_context_size(rules.extensions)  # What AppDataUpdates made of them is seen here first.
     check_support(draft, rules)
     # [mls-7.3-4] Every credential type in use is supported by all members.
     in_use = [(CREDENTIAL, number) for number in rules.support.credential_types_in_use()]

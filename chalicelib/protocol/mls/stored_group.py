@@ -32,7 +32,7 @@ from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.mls.tags import Tags, encode_directory, read_directory
 from chalicelib.protocol.mls.tree import Kind, Tree
-from chalicelib.protocol.tls import Reader, decode, opaque, optional, uint8, uint32, vector
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, optional, uint8, uint32, vector
 
 VERSION = 1
 
@@ -80,7 +80,7 @@ def encode_root(group: PublicGroup) -> bytes:
 
 def decode_root(root: bytes, policy: Policy, attempt: Attempt) -> PublicGroup:
     """Return the group of a root; its chunks are loaded when they are asked for."""
-    return decode(lambda reader: _read_root(reader, policy, attempt), root)
+    return decode(lambda reader: _read_root(reader, policy, attempt), root, STORED_ELEMENTS)
 
 
 def _read_root(reader: Reader, policy: Policy, attempt: Attempt) -> PublicGroup:

@@ -14,6 +14,9 @@ from chalicelib.protocol.mls.welcome import Welcome
 def check_welcomes(welcomes: Sequence[Welcome], staged: StagedCommit) -> None:
     """Check the Welcomes that a committer sends along with a commit."""
     suite = staged.applied.draft.suite
+    # [ds-9] Each invites somebody, so there are no more of them than members that are added.
+    if not all(welcome.secrets for welcome in welcomes):
+        raise InvalidWelcome("ds-9", "a Welcome invites nobody")
     # [mls-12.4.3.1-6] The cipher suite is the group's.
     if any(welcome.cipher_suite != suite.number for welcome in welcomes):
         raise InvalidWelcome("mls-12.4.3.1-6", "a Welcome has another cipher suite than the group")

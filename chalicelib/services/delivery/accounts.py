@@ -17,7 +17,6 @@ noticed in a group in privacy mode, and nobody removed from one: who is in it is
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
 
 from chalicelib.errors import Conflict, InvalidValue, NotFound, NotPermitted
 from chalicelib.protocol.base64url import encode_base64url
@@ -28,7 +27,8 @@ from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.timestamps import HOUR, MINUTE
 from chalicelib.services.delivery.ports import AccountEvents, Directory, Memberships, QueueRemover, Users
-from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.registrations import Registrations
+from chalicelib.services.delivery.removals import Removals, Unfinished
 from chalicelib.services.delivery.state import AccountEvent, GroupId, User
 from chalicelib.services.ports import Alarms, Clock
 
@@ -54,6 +54,7 @@ class Accounts:
     queues: QueueRemover
     alarms: Alarms
     clock: Clock
+    registrations: Registrations
     domain: str
 
     def register(self, provider_id: str, provider_domain: str, asked: api.UserRegistration) -> api.UserAnswer:
@@ -90,7 +91,7 @@ class Accounts:
         try:
             self.work_off(event)
         except Exception:  # noqa: BLE001 (the provider has said what there is to say; the row stands)
-            self.alarms.raise_("AccountEventDelayed", provider_id)
+            self.alarms.raise_("account-event-delayed", provider_id)
 
     def work_off(self, event: AccountEvent) -> None:
         """Do what follows from an event if it is due and nobody else is at it; what fails is due again later."""
@@ -126,8 +127,13 @@ class Accounts:
     def noticed(self, user: bytes, group_id: GroupId) -> None:
         """Hold a user of whom a client came to a group against what was said of its account."""
         marks = self.events.removed(user, self.clock())
-        if marks:
+        if not marks:
+            return
+        try:
             self._remove_from(group_id, marks)
+        except Unfinished:
+            # The index of memberships goes on; the event itself, or whoever comes next, asks for the rest.
+            self.alarms.raise_("removals-unfinished", "")
 
     def _apply(self, event: AccountEvent) -> None:
         """Do all that follows from an event: first what could bring the client back, then what it is in."""
@@ -146,7 +152,17 @@ class Accounts:
             raise failures[0]
 
     def _remove_from(self, group_id: GroupId, events: list[AccountEvent]) -> None:
-        self.removals.remove(group_id, lambda state: leaves_of(state, events))
+        def choose(state: GroupState) -> list[tuple[int, RemovalReason]]:
+            # A name may be somebody else's here than in the group: not every leaf of it is this provider's to remove.
+            found = dict[int, RemovalReason]()
+            for event in events:
+                believed = self.registrations.leaves(event.user, event.provider_id, state)
+                for leaf_index, reason in leaves_of(state, event):
+                    if leaf_index in believed:
+                        found.setdefault(leaf_index, reason)
+            return list(found.items())
+
+        self.removals.remove(group_id, choose)
 
     def _check_domain(self, user: bytes, provider_domain: str) -> None:
         """[mds-account-1] Refuse a user whose name says that it is somebody else's: its provider could remove it."""
@@ -171,18 +187,14 @@ class Accounts:
         return [event for event in self.events.removed(user, self.clock()) if event.client is None]
 
 
-def leaves_of(state: GroupState, events: Iterable[AccountEvent]) -> list[tuple[int, RemovalReason]]:
-    """Return the leaves in a group that events are about, and why they are to go."""
-    draft, found = Draft(state.group.tree), dict[int, RemovalReason]()
-    for event in events:
-        reason = RemovalReason.USER_DELETED if event.client is None else RemovalReason.CLIENT_REMOVED
-        kind, value = (Kind.USER, event.user) if event.client is None else (Kind.CLIENT, event.client)
-        for position in sorted(draft.positions(kind, value)):
-            leaf = draft.leaf(position // 2)
-            # A client that is named by a key might be another user's, of whom this provider has nothing to say.
-            if leaf is not None and draft.policy.user(leaf) == event.user:
-                found.setdefault(position // 2, reason)
-    return list(found.items())
+def leaves_of(state: GroupState, event: AccountEvent) -> list[tuple[int, RemovalReason]]:
+    """Return the leaves in a group that an event is about, and why they are to go."""
+    draft = Draft(state.group.tree)
+    reason = RemovalReason.USER_DELETED if event.client is None else RemovalReason.CLIENT_REMOVED
+    kind, value = (Kind.USER, event.user) if event.client is None else (Kind.CLIENT, event.client)
+    leaves = {position // 2: draft.leaf(position // 2) for position in sorted(draft.positions(kind, value))}
+    # A client that is named by a key might be another user's, of whom this provider has nothing to say.
+    return [(index, reason) for index, leaf in leaves.items() if leaf and draft.policy.user(leaf) == event.user]
 
 
 def _check_key(suite_number: int, key: bytes) -> None:

@@ -1,12 +1,14 @@
 """One request on its way through the service, and the answer it gets."""
 
 import dataclasses
+import hashlib
 
 from chalicelib.errors import NotAuthenticated
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.responses import Answer as Body
 from chalicelib.protocol.delivery.responses import DSResponse, Ok
 from chalicelib.protocol.timestamps import DAY
+from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.state import Answer
 
 ANSWER_LIFE = DAY
@@ -35,7 +37,19 @@ class Asked:
 
     def done(self) -> Answer:
         """Return the answer that something was done, to be kept for repeats."""
-        return Answer(self.digest, self.respond(Ok()), self.now + ANSWER_LIFE)
+        return Answer(self.key, self.respond(Ok()), self.now + ANSWER_LIFE)
+
+    @property
+    def key(self) -> bytes:
+        """Return what a repeat is known by: the SHA-256 of what is signed.
+
+        The signature is left out, because somebody who overhears an ECDSA signature can make another one of it.
+        """
+        return hashlib.sha256(self.message.signed).digest()
+
+    def again(self, known: bytes) -> bytes:
+        """Return what was answered before, as the answer to this request."""
+        return self.respond(decode(DSResponse.read, known, STORED_ELEMENTS).body)
 
     def check_fresh(self, domain: str) -> None:
         """Refuse a request of another time or for another service, where its type says when and for whom it is."""

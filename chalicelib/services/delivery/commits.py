@@ -10,32 +10,33 @@ import dataclasses
 from collections.abc import Mapping
 
 from chalicelib.errors import Unavailable
-from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
 from chalicelib.protocol.delivery.commits import AcceptedCommit, CommitRequest, judge_commit
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
+from chalicelib.protocol.delivery.joiners import Joiner, Joiners
 from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
 from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed, UnknownGroup
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.commit import Commit
-from chalicelib.protocol.mls.errors import GroupFrozen, InvalidFraming, StaleEpoch
+from chalicelib.protocol.mls.errors import GroupFrozen, InvalidFraming, InvalidHandshake, StaleEpoch
 from chalicelib.protocol.mls.framing import FramedContent, PublicMessage, Sender, SenderType
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.proposals import Remove
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import vector
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.joining import Joiner, Joiners
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.removals import Removals, closed
-from chalicelib.services.delivery.scribe import Scribe
+from chalicelib.services.delivery.scribe import Scribe, proposed
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
 from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, Kind, LogRow, PastEpoch
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.delivery.vouching import Vouching
 
 RESTAGES = 5
-"""How often a commit is judged again because something else changed the state within its epoch."""
+"""How often a request is judged again because something else changed the state within its epoch."""
 
 JOINABLE = 90 * DAY
 """How long a Welcome can be joined by, where its KeyPackages do not end earlier."""
@@ -53,6 +54,7 @@ class Commits:
     senders: Senders
     removals: Removals
     vouching: Vouching
+    domains: QueueDomains
 
     def accept(self, asked: Asked, request: Update) -> bytes:
         """Make a commit the group's next epoch, or raise and change nothing.
@@ -63,38 +65,43 @@ class Commits:
         framed = _framed(request)
         group_id = GroupId(framed.group_id)
         for _ in range(RESTAGES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
-            opened = self.vault.unlock(live(head), asked.message.request.state_key)
-            opened = self.removals.settle(opened, asked.now)
+                return asked.again(known)
+            opened = self.vault.unlock(there(head), asked.message.request.state_key)
+            opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
             head = opened.head
             # [mls-12.4.2-1] Before anything else: the loser of a race hears why, also if its leaf is another's now.
             if framed.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
             state = opened.state
             self._authenticate(asked, request, state, framed)
+            live(head)
+            commit = _commit_request(asked, request)
+            self.domains.check([one.client_queue_config for one in commit.added])
+            self.domains.check([] if commit.queue is None else [commit.queue])
             signer = self.vault.signer(group_id, state.group.suite.number)
-            accepted = judge_commit(state, _commit_request(asked, request), asked.now, signer)
+            accepted = judge_commit(state, commit, asked.now, signer)
             if self._write(asked, opened, framed, accepted):
                 return asked.done().response
         raise Unavailable("the group changes too fast to judge a commit")
 
     def _authenticate(self, asked: Asked, request: Update, state: GroupState, framed: FramedContent) -> None:
-        """Check that the request's sender is the commit's (contract §1)."""
+        """Check that the request's sender is the commit's."""
         message, sender = asked.message, framed.sender
         by = message.sender_id.sender_type
         match request:
             case ResyncClient() | JoinByExternalCommit():
                 self._authenticate_joiner(asked, request, state, framed)
             case _ if by == DSSenderType.USER_KEY_HASH:
-                # [mds-sender-2] A user may have its clients changed, by any of its clients in the group.
+                # [mds-sender-2] A user may have its clients changed, by any of its clients in the group. Whether the
+                # registered user is the one in the group is [mds-account-5].
                 operations = {DSRequestType.ADD_CLIENTS, DSRequestType.REMOVE_CLIENTS}
                 user = self.senders.user(message)
                 leaf = state.leaf(sender.index or 0)
                 if message.request.request_type not in operations or leaf is None:
                     raise WrongSender
-                if state.group.policy.user(leaf) != user.user:
+                if (sender.index or 0) not in self.vouching.registrations.leaves(user.user, user.provider_id, state):
                     raise WrongSender
                 if state.quarantined(sender.index or 0):
                     raise Removed
@@ -118,9 +125,7 @@ class Commits:
             if removed != [index]:
                 raise WrongSender
         else:
-            package = self.senders.client(state.group.suite, message)
-            asking = package.leaf_node
-            self.vouching.check(state, asking, package.reference(state.group.suite))
+            asking = self._outsider(asked, request, state)
         if isinstance(request, ResyncClient) and request.sender != asking.signature_key:
             raise WrongSender
         joining = None if commit.path is None else commit.path.leaf_node
@@ -129,6 +134,21 @@ class Commits:
             asking.credential,
         ):
             raise WrongSender
+
+    def _outsider(self, asked: Asked, request: ResyncClient | JoinByExternalCommit, state: GroupState) -> LeafNode:
+        """[mds-vouch-4] Return the leaf of a client that is no member; it learns of the group only what it knows."""
+        suite = state.group.suite
+        try:
+            package = self.senders.client(suite, asked.message)
+            asking = package.leaf_node
+            if not self.vouching.knows_key(state, asking) and not state.group.reinit:
+                # Who signs over the epoch's context was told it. Only for such a client a peer is asked, and only
+                # such a client hears that it does not answer.
+                state.group.check_frame(request.group_update.commit)
+            self.vouching.check(state, asking, package.reference(suite))
+        except (WrongSender, InvalidHandshake, InvalidSignature) as failure:
+            raise UnknownGroup from failure
+        return asking
 
     def _write(self, asked: Asked, opened: Opened, framed: FramedContent, accepted: AcceptedCommit) -> bool:
         """Store, then make true; False where the state has moved."""
@@ -160,7 +180,7 @@ class Commits:
         if isinstance(update, AddingUpdate) and update.welcomes:
             body = vector(update.welcomes)
             rows.append(LogRow(0, Kind.WELCOME, epoch, root, asked.now, body, joiners=accepted.joiners))
-        rows += [LogRow(0, Kind.PROPOSAL, epoch, root, asked.now, proposal) for proposal in accepted.proposals]
+        rows += proposed(accepted.proposals, epoch, root, asked.now)
         stored = self.vault.store(opened, change, rows, now=asked.now, past=past, more=more)
         shards = 1 if head.sealed else -(-change.state.records.extent // SHARD_LEAVES)
         after = dataclasses.replace(
@@ -174,10 +194,16 @@ class Commits:
         return self.scribe.advance(head, closed(after) if deleted else after, stored.rows, stored.past, asked.done())
 
 
-def live(head: Head | None) -> Head:
-    """Return a group's head, or refuse: it does not exist, was deleted, or takes no more messages."""
+def there(head: Head | None) -> Head:
+    """Return the head of a group that stands, frozen or not: only members are told which."""
     if head is None or head.deleted:
         raise UnknownGroup
+    return head
+
+
+def live(head: Head | None) -> Head:
+    """Return a group's head, or refuse: it does not exist, was deleted, or takes no more messages."""
+    head = there(head)
     if head.frozen:
         raise GroupFrozen
     return head

@@ -10,6 +10,7 @@ from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
 from chalicelib.protocol.delivery.refusals import GroupExists, InvalidRequest
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.ports import Exists, FanoutHints, Groups
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Head, Kind, LogRow
@@ -28,6 +29,7 @@ class Creation:
     hints: FanoutHints
     entropy: Entropy
     may_lack_sender: bool
+    domains: QueueDomains
 
     def create(self, asked: Asked, request: CreateGroupRequest) -> bytes:
         """Make a group of one member; a repeat is answered as the first was.
@@ -35,10 +37,11 @@ class Creation:
         Raises `CannotCreate` with the check that failed, or `GroupExists` where the id was ever used.
         """
         group_id = GroupId(request.group_id)
-        _, known = self.groups.load(group_id, asked.digest)
+        _, known = self.groups.load(group_id, asked.key)
         if known is not None:
-            return known
+            return asked.again(known)
         _authenticate(asked.message, request)
+        self.domains.check([request.client_queue_config])
         context = request.group_info.group_context
         key = self._state_key(group_id, request)
         change = judge_creation(
@@ -65,10 +68,10 @@ class Creation:
             self.groups.create(head, rows, answer)
         except Exists as taken:
             # [mds-create-1] The group id is not in use, nor was it ever: a deleted group leaves its head behind.
-            _, known = self.groups.load(group_id, asked.digest)
+            _, known = self.groups.load(group_id, asked.key)
             if known is None:
                 raise GroupExists from taken
-            return known
+            return asked.again(known)
         self.hints.fan_out(group_id, [0] if head.sealed else [0, MEMBERSHIPS])
         return answer.response
 

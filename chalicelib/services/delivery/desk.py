@@ -21,11 +21,11 @@ from chalicelib.protocol.delivery.group_updates import (
     UpdateClient,
 )
 from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
-from chalicelib.protocol.delivery.messages import ROUTES, DSMessage
+from chalicelib.protocol.delivery.messages import BODIES, ROUTES, DSMessage
 from chalicelib.protocol.delivery.parts import LONGEST_GROUP_ID
 from chalicelib.protocol.delivery.refusals import InvalidRequest, UnknownGroup
 from chalicelib.protocol.delivery.responses import CreateGroupResponse
-from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.protocol.tls import MESSAGE_ELEMENTS, POSTED_ELEMENTS, SMALL_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked, StaleRequest
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
@@ -52,9 +52,12 @@ class Desk:
     clock: Clock
     domain: str
 
-    def serve(self, operation: str, content: bytes) -> bytes:
-        """Answer a DSMessage that came by an operation's route with a DSResponse, or raise its refusal."""
-        message = decode(DSMessage.read, content, TREE_ELEMENTS)
+    def serve(self, operation: str, content: bytes, *, uploaded: bool = False) -> bytes:
+        """Answer a DSMessage that came by an operation's route with a DSResponse, or raise its refusal.
+
+        One that was `uploaded` may be larger: a user of ours or of a peer answers for it.
+        """
+        message = decode(DSMessage.read, content, elements(operation, uploaded=uploaded))
         request = message.request
         if ROUTES.get(operation) != request.request_type:
             raise DecodeError("the request is for another operation than its route")
@@ -65,7 +68,7 @@ class Desk:
         except StaleRequest:
             # A repeat is answered as the first was, whenever it comes.
             if (known := self.information.answered(asked)) is not None:
-                return known
+                return asked.again(known)
             raise
         return self._use_case(type(request.body))(asked, request.body)
 
@@ -86,6 +89,14 @@ class Desk:
             Upload: self.uploading.link,
         }
         return by_kind[kind]
+
+
+def elements(operation: str, *, uploaded: bool) -> int:
+    """Return how many vector elements a request may hold. They are paid for before anybody knows who sends it."""
+    request_type = ROUTES.get(operation)
+    if request_type is None or BODIES[request_type] not in _COMMITS:
+        return SMALL_ELEMENTS
+    return MESSAGE_ELEMENTS if uploaded else POSTED_ELEMENTS
 
 
 def _check_name(message: DSMessage) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from chalicelib.errors import DecodeError, InvalidValue, TooManyRequests, Unavailable
 from chalicelib.protocol.crypto import CIPHER_SUITES, CipherSuite, cipher_suite
-from chalicelib.protocol.delivery import media
+from chalicelib.protocol.delivery import media, paths
 from chalicelib.protocol.delivery.directory import (
     AddPackage,
     KeyPackages,
@@ -28,15 +28,22 @@ from chalicelib.protocol.delivery.responses import KeyPackagesAnswer, Ok
 from chalicelib.protocol.mls.leaf_rules import GroupRules, check_key_package
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.timestamps import MINUTE, SECOND
-from chalicelib.protocol.tls import TREE_ELEMENTS, decode
+from chalicelib.protocol.tls import TREE_ELEMENTS, decode, opaque
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.limits import ASKED_BY_PEER, ASKED_BY_USER, CLAIMED, PUBLISHED, Limits
+from chalicelib.services.delivery.limits import (
+    ASKED_BY_PEER,
+    ASKED_BY_USER,
+    CLAIMED,
+    CLAIMED_BY_PEER,
+    CLAIMED_BY_USER,
+    PUBLISHED,
+)
 from chalicelib.services.delivery.ports import AccountEvents, Directory, DsPeers, PeerCalls
+from chalicelib.services.delivery.registrations import KEY_LIFE
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.state import DsPeer
+from chalicelib.services.limits import Limits
 from chalicelib.services.ports import Clock, Unreachable
-
-PEER_PATH = "/ds/v1/federation/key-packages"
 
 MOST_PACKAGES = 200
 MOST_CLIENTS = 50
@@ -61,8 +68,8 @@ class KeyPackageDirectory:
 
     def publish(self, asked: Asked, request: PublishKeyPackages) -> bytes:
         """Replace the packages of each client and suite that the request names; all are judged before any is taken."""
-        user = self.senders.user(asked.message).user
-        packages = request.add_packages
+        registered = self.senders.user(asked.message)
+        user, packages = registered.user, request.add_packages
         # [mds-directory-1] There are 1 to 200 packages in a request.
         if not 0 < len(packages) <= MOST_PACKAGES:
             raise InvalidRequest("mds-directory-1", f"a request publishes 1 to {MOST_PACKAGES} KeyPackages")
@@ -83,6 +90,9 @@ class KeyPackageDirectory:
             raise InvalidRequest("mds-directory-8", f"a user publishes for at most {MOST_CLIENTS} clients")
         self._check_in_account(user, clients, asked.now)
         self.limits.spend(PUBLISHED, user, len(packages), asked.now)
+        # From here on the registration is believed about these clients (`registrations`).
+        keys = {package.key_package.leaf_node.signature_key for package in packages}
+        self.directory.record_keys(user, registered.provider_id, keys, asked.now + KEY_LIFE)
         for (client, number), of_client in offered.items():
             # A crash between two of these leaves some clients with their former packages, and a repeat does the rest.
             self.directory.publish(user, client, number, list(of_client.items()))
@@ -101,15 +111,23 @@ class KeyPackageDirectory:
         # [mds-claim-3] The users' delivery service is this one or one that is admitted here.
         if peer is None and request.ds_domain != self.domain:
             raise InvalidRequest("mds-claim-3", "the users' delivery service is not one that is known here")
+        # [mds-claim-4] Nobody takes so many of one user's packages that the others find none, here or at a peer.
+        shares = [opaque(asking) + opaque(request.ds_domain.encode()) + user for user in request.users]
         self.limits.spend(ASKED_BY_USER, asking, len(request.users), asked.now)
+        spent: list[bytes] = []
         try:
+            self.limits.spend_each(CLAIMED_BY_USER, shares, asked.now)
+            spent = shares
             if peer is None:
                 packages = self._take(request.users, suite, asked.now)
             else:
-                packages = self._ask(peer, KeyPackagesQuery(suite.number, request.users))
+                query = KeyPackagesQuery(suite.number, request.users).encode()
+                packages = fetch_key_packages(self.calls, peer, paths.KEY_PACKAGES, media.KEY_PACKAGES, query)
         except TooManyRequests:
             # Nothing was given out. Where a peer does not answer, something may have been, and it stays spent.
             self.limits.give_back(ASKED_BY_USER, asking, len(request.users))
+            for share in spent:
+                self.limits.give_back(CLAIMED_BY_USER, share, 1)
             raise
         return asked.respond(KeyPackagesAnswer(packages))
 
@@ -122,11 +140,18 @@ class KeyPackageDirectory:
             raise InvalidValue(str(refusal), "users") from refusal
         if query.cipher_suite not in CIPHER_SUITES:
             raise InvalidValue("the cipher suite is not one that is served here", "cipher_suite")
+        # [mds-claim-4] The same of a peer, whose users we cannot tell apart.
+        shares = [opaque(peer.domain.encode()) + user for user in query.users]
         self.limits.spend(ASKED_BY_PEER, peer.domain.encode(), len(query.users), now)
+        spent: list[bytes] = []
         try:
+            self.limits.spend_each(CLAIMED_BY_PEER, shares, now)
+            spent = shares
             packages = self._take(query.users, cipher_suite(query.cipher_suite), now)
         except TooManyRequests:
             self.limits.give_back(ASKED_BY_PEER, peer.domain.encode(), len(query.users))
+            for share in spent:
+                self.limits.give_back(CLAIMED_BY_PEER, share, 1)
             raise
         return KeyPackagesAnswer(packages).encode()
 
@@ -169,19 +194,23 @@ class KeyPackageDirectory:
             size += sum(len(package.signed) for package in claimed)
         return tuple(packages)
 
-    def _ask(self, peer: DsPeer, query: KeyPackagesQuery) -> tuple[AddPackage, ...]:
-        try:
-            status, media_type, body = self.calls.post(peer, PEER_PATH, media.KEY_PACKAGES, query.encode())
-        except Unreachable as error:
-            raise Unavailable("the users' delivery service does not answer", 5) from error
-        if status == 429:
-            raise TooManyRequests(ASKED_BY_PEER.name, MINUTE / SECOND)
-        if status != 200 or media_type != media.KEY_PACKAGES_RESPONSE:
-            raise Unavailable("the users' delivery service does not give KeyPackages", 60)
-        try:
-            return decode(KeyPackagesAnswer.read, body, TREE_ELEMENTS).add_packages
-        except DecodeError as error:
-            raise Unavailable("the users' delivery service answered with something that is no answer", 60) from error
+
+def fetch_key_packages(
+    calls: PeerCalls, peer: DsPeer, path: str, media_type: str, query: bytes
+) -> tuple[AddPackage, ...]:
+    """Ask another delivery service for KeyPackages by one of its routes; raise `Unavailable` where it gives none."""
+    try:
+        status, answered, body = calls.post(peer, path, media_type, query)
+    except Unreachable as error:
+        raise Unavailable("the users' delivery service does not answer", 5) from error
+    if status == 429:
+        raise TooManyRequests(ASKED_BY_PEER.name, MINUTE / SECOND)
+    if status != 200 or answered != media.KEY_PACKAGES_RESPONSE:
+        raise Unavailable("the users' delivery service does not give KeyPackages", 60)
+    try:
+        return decode(KeyPackagesAnswer.read, body, TREE_ELEMENTS).add_packages
+    except DecodeError as error:
+        raise Unavailable("the users' delivery service answered with something that is no answer", 60) from error
 
 
 def _check_users(users: Sequence[UserID]) -> None:

@@ -22,8 +22,6 @@ LARGEST_REQUEST = 3 << 20
 PIECE = 3 << 20
 """How much of a message one answer brings along."""
 
-PATH = "/ds/v1/federation/bodies"
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Enclosures:

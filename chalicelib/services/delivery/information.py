@@ -8,6 +8,7 @@ from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
 from chalicelib.protocol.delivery.directory import PublicKey, RequestGroupId
 from chalicelib.protocol.delivery.group_state import Change, GroupState, with_records
 from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.joiners import Joiners
 from chalicelib.protocol.delivery.messages import DSSenderType
 from chalicelib.protocol.delivery.parts import Reference
 from chalicelib.protocol.delivery.refusals import Removed, UnknownGroup
@@ -23,21 +24,19 @@ from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.mls.plain_tree import encode_tree
 from chalicelib.protocol.mls.tree import Kind
-from chalicelib.protocol.tls import decode
+from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import live
-from chalicelib.services.delivery.joining import Joiners
+from chalicelib.services.delivery.commits import RESTAGES, live, there
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.ports import DsKeys, Groups, Uploads
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
-from chalicelib.services.delivery.state import GroupId, Head
+from chalicelib.services.delivery.state import GroupId
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 
 INLINE_TREE = 3 << 20
 """The largest tree in bytes that goes into an answer; a larger one is fetched."""
-
-RESTAGES = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,11 +50,12 @@ class Information:
     vouching: Vouching
     uploads: Uploads
     keys: DsKeys
+    domains: QueueDomains
 
     def answered(self, asked: Asked) -> bytes | None:
         """Return what a request about a group was answered before, or None."""
         group_id = asked.message.request.group_id
-        return self.groups.load(GroupId(group_id), asked.digest)[1] if group_id else None
+        return self.groups.load(GroupId(group_id), asked.key)[1] if group_id else None
 
     def welcome_info(self, asked: Asked, request: WelcomeInfo) -> bytes:
         """Return tree and GroupInfo of an epoch to a client that the commit before it added.
@@ -63,8 +63,8 @@ class Information:
         The epoch may be past. Who is not among those added hears that there is no such group.
         """
         group_id = GroupId(request.group_id)
-        head, _ = self.groups.load(group_id, asked.digest)
-        opened = self.vault.unlock(_there(head), request.state_key)
+        head, _ = self.groups.load(group_id, asked.key)
+        opened = self.vault.unlock(there(head), request.state_key)
         safe = opened.safe
         past = self.groups.past(group_id, request.epoch) if safe is None else safe.epoch(request.epoch, asked.now)
         reference = asked.message.sender_id.value
@@ -73,7 +73,7 @@ class Information:
             raise UnknownGroup
         state = opened.read(past.root)
         content = load(state.attempt.store, [past.joiners])[past.joiners]
-        key = decode(Joiners.read, content).key_of(reference)
+        key = decode(Joiners.read, content, STORED_ELEMENTS).key_of(reference)
         # [mds-welcome-info-1] The sender is one of those whom the epoch's Welcomes are for, by its KeyPackage's key.
         if key is None or request.sender != key:
             raise UnknownGroup
@@ -86,12 +86,14 @@ class Information:
         It may if it is a member, or a client of a user who has a member.
         """
         group_id = GroupId(request.group_id)
-        head, _ = self.groups.load(group_id, asked.digest)
-        state = self.vault.unlock(_there(head), request.state_key).state
+        head, _ = self.groups.load(group_id, asked.key)
+        state = self.vault.unlock(there(head), request.state_key).state
         try:
             key, user, client = self._outsider(asked, state)
-        except WrongSender as failure:
-            raise UnknownGroup from failure  # Whoever it is, it learns no more than of a group that is not there.
+        except (WrongSender, Unavailable) as failure:
+            # [mds-vouch-4] Whoever it is, it learns no more than of a group that is not there: not even that somebody
+            # would have to be asked, who does not answer.
+            raise UnknownGroup from failure
         # [mds-external-info-1] The sender is a member or belongs to a user who has one (-03).
         if request.sender != key or not Draft(state.group.tree).positions(Kind.USER, user):
             raise UnknownGroup
@@ -115,6 +117,8 @@ class Information:
                 return leaf.signature_key, policy.user(leaf), policy.client(leaf)
             case DSSenderType.USER_KEY_HASH:
                 registered = self.senders.user(message)
+                if not self.vouching.registrations.leaves(registered.user, registered.provider_id, state):
+                    raise WrongSender
                 return registered.signature_key, registered.user, b""
 
     def update_queue(self, asked: Asked, request: UpdateQueueInfo) -> bytes:
@@ -122,15 +126,16 @@ class Information:
         group_id = GroupId(request.group_id)
         leaf_index(asked.message)  # Who is named otherwise is told so, whether or not there is such a group.
         for _ in range(RESTAGES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
-            opened = self.vault.unlock(_there(head), request.state_key)
+                return asked.again(known)
+            opened = self.vault.unlock(there(head), request.state_key)
             state = opened.state
             index, leaf = member(state, asked.message)
             head = live(head)
             if request.sender != leaf.signature_key:
                 raise WrongSender
+            self.domains.check([request.client_queue_config])
             record = state.records.get(index)
             if record is None:
                 raise LookupError("a member has no delivery record")
@@ -152,7 +157,7 @@ class Information:
         """
         self.senders.user(asked.message)
         cipher_suite(request.cipher_suite)
-        name = self.keys.digest("group id", asked.digest)[:16].hex()
+        name = self.keys.digest("group id", asked.key)[:16].hex()
         group_id = GroupId(f"mimi://{self.vault.domain}/g/{name}".encode())
         sender = self.vault.signer(group_id, request.cipher_suite).public
         return asked.respond(GroupIdAnswer(group_id, sender))
@@ -168,13 +173,6 @@ class Information:
         if len(encoded) <= INLINE_TREE:
             return encoded
         return Reference(self.uploads.put_out(encoded), hashlib.sha256(encoded).digest(), len(encoded))
-
-
-def _there(head: Head | None) -> Head:
-    """Return the head of a group that stands, frozen or not: only members are told which."""
-    if head is None or head.deleted:
-        raise UnknownGroup
-    return head
 
 
 def _verify_or_unknown(asked: Asked, state: GroupState, signature_key: bytes) -> None:

@@ -15,9 +15,10 @@ from chalicelib.errors import InvalidValue, NotFound, Unavailable
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.messages import ROUTES, DSRequestType
 from chalicelib.services.delivery.enclosures import Enclosures
-from chalicelib.services.delivery.limits import FORWARDED_BY_SOURCE, FORWARDED_TO_PEER, Limits
+from chalicelib.services.delivery.limits import FORWARDED_BY_SOURCE, FORWARDED_TO_PEER
 from chalicelib.services.delivery.ports import DsPeers, PeerCalls
 from chalicelib.services.delivery.uploading import Uploading
+from chalicelib.services.limits import Limits, network
 from chalicelib.services.ports import Clock, Unreachable
 
 NOT_FORWARDED = frozenset(
@@ -48,10 +49,8 @@ class Proxy:
     clock: Clock
     domain: str
 
-    def forward(
-        self, domain: str, operation: str, media_type: str, body: bytes, source: bytes
-    ) -> tuple[int, str, bytes]:
-        """Return what a hub answers: status, media type and body; `source` is whence the request came.
+    def forward(self, domain: str, operation: str, media_type: str, body: bytes, source: str) -> tuple[int, str, bytes]:
+        """Return what a hub answers: status, media type and body; `source` is the address it came from.
 
         Raises `Unavailable` where the hub does not answer. The request may have been served all the same, and can be
         repeated as it is: the hub knows it by its digest.
@@ -68,7 +67,7 @@ class Proxy:
         if peer is None:
             raise NotFound("no delivery service of this domain is admitted here")
         now = self.clock()
-        self.limits.spend(FORWARDED_BY_SOURCE, source, 1, now)
+        self.limits.spend(FORWARDED_BY_SOURCE, network(source), 1, now)
         self.limits.spend(FORWARDED_TO_PEER, domain.encode(), 1, now)
         if media_type == media.DS_REFERENCE:
             # The hub has a time for fetching; what is not there before it is asked costs it that for nothing.

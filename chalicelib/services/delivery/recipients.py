@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from chalicelib.protocol.delivery.records import Records
 from chalicelib.protocol.mls.chunks import Ref
+from chalicelib.protocol.mls.framing import MLSMessage
+from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.sealed_rows import OpenRow, Recipient, addressees
 from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Kind, LogRow, Shard
@@ -30,8 +32,22 @@ class Recipients:
         return found
 
     def log(self, group_id: GroupId, after: int, most: int) -> Sequence[LogRow]:
-        """Return rows of the log after a seq, as they are delivered."""
-        return [self.vault.disclose(group_id, row) for row in self.groups.log(group_id, after, most)]
+        """Return rows of the log after a seq, as they are stored."""
+        return self.groups.log(group_id, after, most)
+
+    def disclose(self, group_id: GroupId, row: LogRow, after: int) -> Sequence[LogRow]:
+        """Return a stored row as it is delivered: what was proposed together is so many rows, those after a seq."""
+        row = self.vault.disclose(group_id, row)
+        if row.kind != Kind.PROPOSALS:
+            return [row]
+        messages = decode(lambda reader: reader.vector(MLSMessage.read), row.body)
+        if len(messages) != row.count:
+            raise ValueError("a row of proposals has another number than it counts")
+        each = [
+            dataclasses.replace(row, seq=seq, kind=Kind.PROPOSAL, body=message.encode(), count=1)
+            for seq, message in enumerate(messages, row.seq - row.count + 1)
+        ]
+        return [one for one in each if one.seq > after]
 
     def _all(self, shard: Shard, row: LogRow) -> Iterable[Recipient]:
         if isinstance(row, OpenRow):

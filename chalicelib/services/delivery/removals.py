@@ -6,6 +6,7 @@ its state; that a queue was rejected waits until then in the group's inbox, encr
 
 import contextlib
 import dataclasses
+import enum
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -13,17 +14,41 @@ from chalicelib.errors import Unavailable
 from chalicelib.protocol.delivery.errors import CannotOpen
 from chalicelib.protocol.delivery.group_state import Change, GroupState, RemovalReason
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
-from chalicelib.protocol.delivery.removals import LAPSE, lapse, nobody_left, want_removed
+from chalicelib.protocol.delivery.removals import (
+    LAPSE,
+    MOST_AT_ONCE,
+    MOST_PENDING,
+    lapse,
+    nobody_left,
+    want_removed,
+)
 from chalicelib.protocol.delivery.sealed import QUEUE_REJECTION, Sealed, open_sealed, seal_to
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.ports import Groups, Inboxes
-from chalicelib.services.delivery.scribe import Scribe
-from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.scribe import Scribe, proposed
+from chalicelib.services.delivery.state import GroupId, Head, LogRow
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.ports import Alarms, Clock
 
 TRIES = 5
+STEPS = TRIES + MOST_PENDING // MOST_AT_ONCE
+"""How often a group is looked at: so many removals may be wanted that they are proposed one after the other."""
+
+
+class Unfinished(Exception):
+    """As many removals are pending as a group may have; the caller comes back for the rest."""
+
+
+class _Step(enum.Enum):
+    """How far one change brought what is wanted."""
+
+    NOTHING = enum.auto()
+    ALL = enum.auto()
+    SOME = enum.auto()
+    FULL = enum.auto()
+    MOVED = enum.auto()
+
 
 Choose = Callable[[GroupState], Iterable[tuple[int, RemovalReason]]]
 """Looks at a group and names the leaves that should go, and why."""
@@ -41,14 +66,21 @@ class Removals:
     inboxes: Inboxes
 
     def remove(self, group_id: GroupId, choose: Choose) -> bool:
-        """Propose to remove what `choose` names, and say whether there was anything; a repeat finds nothing."""
-        for _ in range(TRIES):
+        """Propose to remove what `choose` names, and say whether there was anything; a repeat finds nothing.
+
+        Raises `Unfinished` where more is wanted than may be pending at once.
+        """
+        anything = False
+        for _ in range(STEPS):
             head, _ = self.groups.load(group_id, b"")
             if head is None or head.deleted or head.frozen or head.sealed:
-                return False
-            wanted = self._propose(self.vault.unlock(head, None), choose, self.clock())
-            if wanted is not None:
-                return wanted
+                return anything
+            step = self._propose(self.vault.unlock(head, None), choose, self.clock())
+            anything = anything or step in {_Step.ALL, _Step.SOME}
+            if step is _Step.FULL:
+                raise Unfinished
+            if step in {_Step.ALL, _Step.NOTHING}:
+                return anything
         raise Unavailable("the group changes too fast to propose a removal")
 
     def report(self, group_id: GroupId, inbox_key: bytes, rejected: Iterable[ClientQueueConfig]) -> None:
@@ -61,7 +93,7 @@ class Removals:
 
         In a sealed group, clients whose queues were rejected meanwhile are proposed to be removed.
         """
-        for _ in range(TRIES):
+        for _ in range(STEPS):
             head = opened.head
             overdue = head.blocked_since and head.blocked_since + LAPSE <= now
             if not (self._settle_sealed(opened, now) if head.sealed else overdue and self._lapse(opened, now)):
@@ -85,26 +117,26 @@ class Removals:
                 if _digest(record.config) in gone:
                     yield leaf_index, RemovalReason.QUEUE_REJECTED
 
-        proposed = self._propose(opened, rejected, now)
-        if notes and proposed is not None:
+        step = self._propose(opened, rejected, now)
+        if notes and step in {_Step.ALL, _Step.NOTHING}:
             # A crash before this line finds the removals proposed already, and comes here again.
             self.inboxes.clear(opened.head.group_id, notes)
-        return proposed is not False
+        return step in {_Step.ALL, _Step.SOME, _Step.MOVED}
 
-    def _propose(self, opened: Opened, choose: Choose, now: int) -> bool | None:
-        """Say whether there was anything to propose; None where the group has moved on meanwhile."""
+    def _propose(self, opened: Opened, choose: Choose, now: int) -> _Step:
+        """Propose what there is, as much of it as can be at once, and say how far that goes."""
         head, state = opened.head, opened.state
         signer = self.vault.signer(head.group_id, state.group.suite.number)
         wanted = want_removed(state, choose(state), now, signer)
-        if wanted is None:
-            return False
-        change, proposals = wanted
-        rows = [LogRow(0, Kind.PROPOSAL, head.epoch, change.root, now, proposal) for proposal in proposals]
+        change = wanted.change
+        if change is None:
+            return _Step.FULL if wanted.more else _Step.NOTHING
+        rows = proposed(wanted.proposals, head.epoch, change.root, now)
         # Members hear of the proposals from the log; from here on the group waits for a commit that covers them.
         if not self._advance(opened, change, rows, now):
-            return None
-        self.alarms.raise_("DsRemovals", change.state.removals[-1].reason.name.lower())
-        return True
+            return _Step.MOVED
+        self.alarms.raise_("ds-removals", change.state.removals[-1].reason.name.lower())
+        return _Step.SOME if wanted.more else _Step.ALL
 
     def _lapse(self, opened: Opened, now: int) -> bool:
         """Give up what is overdue, and say whether anything was."""

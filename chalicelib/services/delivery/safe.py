@@ -23,7 +23,7 @@ from chalicelib.protocol.delivery.sealed import public_key
 from chalicelib.protocol.mls.chunked_tree import Attempt
 from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, Ref
 from chalicelib.protocol.mls.policy import Policy
-from chalicelib.protocol.tls import TREE_ELEMENTS, Reader, decode, opaque, uint64
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint64
 from chalicelib.services.delivery.state import PastEpoch
 
 INBOX_KEY_SIZE = 32
@@ -44,7 +44,7 @@ class Safe:
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Return the safe with this content."""
-        return decode(cls.read, content, TREE_ELEMENTS)
+        return decode(cls.read, content, STORED_ELEMENTS)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:

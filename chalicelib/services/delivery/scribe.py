@@ -8,11 +8,14 @@ its answer.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from chalicelib.errors import Unavailable
+from chalicelib.protocol.mls.chunks import Ref
+from chalicelib.protocol.tls import opaque
 from chalicelib.services.delivery.ports import FanoutHints, Groups
-from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, Head, LogRow, PastEpoch
+from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, Head, Kind, LogRow, PastEpoch
 from chalicelib.services.ports import Lost
 
 MOST_TRIES = 40
@@ -20,6 +23,14 @@ MOST_TRIES = 40
 
 HURRIED = 25
 """How many changes of membership are not too much to do between two deliveries."""
+
+
+def proposed(messages: Sequence[bytes], epoch: int, root: Ref, now: int, sender: int | None = None) -> Sequence[LogRow]:
+    """Return the row by which all that a change proposes is delivered; none where it proposes nothing."""
+    if not messages:
+        return ()
+    body = opaque(b"".join(messages))
+    return (LogRow(0, Kind.PROPOSALS, epoch, root, now, body, sender=sender, count=len(messages)),)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,8 +51,9 @@ class Scribe:
         """Make a change true, and say so; False where the state has moved, and the change must be judged again."""
         digest = b"" if answer is None else answer.digest
         for _ in range(MOST_TRIES):
-            numbered = [dataclasses.replace(row, seq=before.seq + place) for place, row in enumerate(rows, 1)]
-            now_after = dataclasses.replace(after, seq=before.seq + len(rows))
+            ends = list(itertools.accumulate((row.count for row in rows), initial=before.seq))
+            numbered = [dataclasses.replace(row, seq=seq) for row, seq in zip(rows, ends[1:], strict=True)]
+            now_after = dataclasses.replace(after, seq=ends[-1])
             try:
                 self.groups.advance(before, now_after, numbered, past, answer)
             except Lost:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.records import DeliveryRecord
 from chalicelib.protocol.mls.chunks import Ref
-from chalicelib.protocol.tls import TREE_ELEMENTS, Reader, decode, opaque, uint32, vector
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint32, vector
 from chalicelib.services.delivery.state import Kind, LogRow
 
 KEY_SIZE = 32
@@ -73,12 +73,14 @@ def enclose(row: LogRow, records: Iterable[tuple[int, DeliveryRecord]], inbox_ke
 
 def covered(row: LogRow, recipients: bytes) -> LogRow:
     """Return a row as it is stored, with nothing but what was encrypted of it."""
-    return LogRow(row.seq, Kind.SEALED, row.epoch, Ref(b""), row.accepted_at, b"", recipients=recipients)
+    return LogRow(
+        row.seq, Kind.SEALED, row.epoch, Ref(b""), row.accepted_at, b"", recipients=recipients, count=row.count
+    )
 
 
 def disclose(row: LogRow, enclosed: bytes) -> OpenRow:
     """Return a stored row as it is delivered."""
-    return decode(lambda reader: _read(reader, row), enclosed, TREE_ELEMENTS)
+    return decode(lambda reader: _read(reader, row), enclosed, STORED_ELEMENTS)
 
 
 def _read(reader: Reader, row: LogRow) -> OpenRow:
@@ -93,6 +95,7 @@ def _read(reader: Reader, row: LogRow) -> OpenRow:
         row.accepted_at,
         body,
         joiners=joiners,
+        count=row.count,
         queues=queues,
         inbox_key=inbox_key,
     )

@@ -10,16 +10,19 @@ from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, Sender, SenderType
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import live
+from chalicelib.services.delivery.commits import RESTAGES, live, there
+from chalicelib.services.delivery.limits import SENT_TO_GROUP
 from chalicelib.services.delivery.ports import FanoutHints, Groups
 from chalicelib.services.delivery.removals import Removals
-from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe
+from chalicelib.services.delivery.scribe import MOST_TRIES, Scribe, proposed
 from chalicelib.services.delivery.senders import WrongSender, member
 from chalicelib.services.delivery.state import GroupId, Kind, LogRow
 from chalicelib.services.delivery.vault import Opened, Vault
+from chalicelib.services.limits import Limits
 from chalicelib.services.ports import Lost
 
-RESTAGES = 5
+INLINE = 64 << 10
+"""Bytes of a message that stands in its row of the log. What is larger is counted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Sending:
     scribe: Scribe
     removals: Removals
     hints: FanoutHints
+    limits: Limits
 
     def send(self, asked: Asked, request: SendMessage) -> bytes:
         """Take an application message of the current epoch, and owe its delivery to all other members.
@@ -43,27 +47,34 @@ class Sending:
             raise InvalidRequest("mds-send-1", "the message is no encrypted application message")
         group_id = GroupId(body.group_id)
         opened: Opened | None = None
+        content, counted = request.application_message.encode(), False
         for _ in range(MOST_TRIES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
-            head = live(head)
+                return asked.again(known)
+            head = there(head)
             if opened is None or opened.head.version != head.version:
                 opened = self.vault.unlock(head, asked.message.request.state_key)
-                opened = self.removals.settle(opened, asked.now)
+                opened = opened if head.frozen else self.removals.settle(opened, asked.now)
                 head = opened.head
+            # [mds-vouch-4] Epoch, and whether the group takes anything at all, are members' affairs.
+            index, _ = member(opened.state, asked.message)
+            live(head)
             # [mds-send-2] It is of the current epoch: of another, members who joined since could not read it.
             if body.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
-            index, _ = member(opened.state, asked.message)
             _check_unblocked(opened.state)
+            if len(content) > INLINE and not counted:
+                # It is stored once and read by a worker for each shard, so it is the group's members who pay for it.
+                self.limits.spend(SENT_TO_GROUP, group_id, len(content), asked.now)
+                counted = True
             row = LogRow(
                 head.seq + 1,
                 Kind.APPLICATION,
                 head.epoch,
                 opened.root,
                 asked.now,
-                request.application_message.encode(),
+                content,
                 sender=index,
             )
             answer = asked.done()
@@ -81,26 +92,24 @@ class Sending:
         messages = (request.proposal,) if isinstance(request, SelfRemoveRequest) else request.proposals
         group_id = GroupId(_group_of(messages))
         for _ in range(RESTAGES):
-            head, known = self.groups.load(group_id, asked.digest)
+            head, known = self.groups.load(group_id, asked.key)
             if known is not None:
-                return known
-            opened = self.vault.unlock(live(head), asked.message.request.state_key)
-            opened = self.removals.settle(opened, asked.now)
-            head = opened.head
+                return asked.again(known)
+            opened = self.vault.unlock(there(head), asked.message.request.state_key)
+            opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
+            head, state = opened.head, opened.state
+            index, _ = member(state, asked.message)
+            live(head)
             for epoch in {_epoch_of(message) for message in messages}:
                 if epoch != head.epoch:
                     raise StaleEpoch(head.epoch)
-            state = opened.state
-            index, _ = member(state, asked.message)
             for message in messages:
                 _check_own(message, index)
             if isinstance(request, SelfRemoveRequest):
                 check_self_remove(request.proposal, index)
             change = judge_proposals(state, messages, asked.now)
-            rows = [
-                LogRow(0, Kind.PROPOSAL, head.epoch, change.root, asked.now, message.encode(), sender=index)
-                for message in messages
-            ]
+            encoded = [message.encode() for message in messages]
+            rows = proposed(encoded, head.epoch, change.root, asked.now, sender=index)
             stored = self.vault.store(opened, change, rows, now=asked.now)
             after = dataclasses.replace(stored.head, used_at=head.used(asked.now))
             answer = asked.done()

@@ -70,12 +70,14 @@ class Head:
 class Kind(enum.StrEnum):
     """What a row of the log delivers; `CREATED` delivers nothing, and begins the log.
 
-    `SEALED` is a row of a sealed group: what it is stands where its recipients do.
+    `PROPOSALS` is all that one change proposes, and is delivered as so many rows of the kind `PROPOSAL`. `SEALED` is
+    a row of a sealed group: what it is stands where its recipients do.
     """
 
     CREATED = "created"
     COMMIT = "commit"
     WELCOME = "welcome"
+    PROPOSALS = "proposals"
     PROPOSAL = "proposal"
     APPLICATION = "application"
     SEALED = "sealed"
@@ -86,8 +88,10 @@ class LogRow:
     """A message that was accepted.
 
     Its recipients are the delivery records of `root`: all of them but the leaf `sender`, or for Welcomes those leaves
-    that `joiners` names by KeyPackageRef. `body` is the MLSMessage; for Welcomes it is `MLSMessage welcomes<V>`.
-    `joined` and `left` are the users of whom a client came, or whose last one went, with a commit.
+    that `joiners` names by KeyPackageRef. `body` is the MLSMessage; for Welcomes it is `MLSMessage welcomes<V>`,
+    and for what one change proposes `MLSMessage proposals<V>`. Each of `count` proposals has a number of its own, and
+    `seq` is the last one's: so a row takes one place in a transaction, however many there are. `joined` and `left` are
+    the users of whom a client came, or whose last one went, with a commit.
 
     In a sealed group `recipients` holds all of this, the queues in place of leaves, encrypted under a key of this DS
     (`sealed_rows`), and the row is deleted once it is delivered.
@@ -104,6 +108,7 @@ class LogRow:
     joined: tuple[bytes, ...] = ()
     left: tuple[bytes, ...] = ()
     recipients: bytes = b""
+    count: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class PastEpoch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request was answered, by the SHA-256 of its DSMessage; a repeat gets it again for 24 hours."""
+    """What a request was answered, by the SHA-256 of what it signs; a repeat gets it again for 24 hours."""
 
     digest: bytes
     response: bytes
@@ -127,12 +132,16 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Behind:
-    """A domain that could not be reached: `seq` is the last row it has, `next_at` when to try again."""
+    """A domain that could not be reached: `seq` is the last row it has, `next_at` when to try again.
+
+    `refused` counts how often it refused the row after that for good.
+    """
 
     seq: int
     attempts: int
     next_at: int
     since: int
+    refused: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

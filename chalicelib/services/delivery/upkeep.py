@@ -51,7 +51,7 @@ class Upkeep:
                 try:
                     self.tend(group_id)
                 except Exception:  # noqa: BLE001 (one group must not keep the others from being tended)
-                    self.alarms.raise_("UpkeepFailed", "")
+                    self.alarms.raise_("upkeep-failed", "")
                 tended += 1
             # A crash before this line tends these groups again, which changes nothing more.
             self.rounds.save(ROUND, page[-1] if page else None)

@@ -13,11 +13,12 @@ from chalicelib.protocol.delivery.responses import UploadAnswer
 from chalicelib.protocol.mls.errors import TooLarge
 from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.limits import FETCHED, FETCHED_FROM_PEER, UPLOADED, Limits
+from chalicelib.services.delivery.limits import FETCHED, FETCHED_FROM_PEER, UPLOADED
 from chalicelib.services.delivery.ports import Uploads
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.fetching import Fetching
+from chalicelib.services.limits import Limits
 from chalicelib.services.ports import Clock
 
 LARGEST_UPLOAD = 64 << 20

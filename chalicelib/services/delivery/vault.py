@@ -15,11 +15,10 @@ from chalicelib.protocol.delivery.group_state import Change, GroupState, at_hand
 from chalicelib.protocol.delivery.policy import DsPolicy
 from chalicelib.protocol.delivery.refusals import InvalidRequest, UnknownGroup
 from chalicelib.protocol.delivery.removals import Signer, blocked_since
-from chalicelib.protocol.delivery.sealed import Sealed
+from chalicelib.protocol.delivery.sealed import STATE_KEY_SIZE, Sealed
 from chalicelib.protocol.delivery.sealed_state import (
     MOST_MEMBERS,
     NONCE_SIZE,
-    STATE_KEY_SIZE,
     open_state,
     seal_state,
 )

@@ -1,9 +1,7 @@
 """How much one application provider may ask and send (draft §8.1, §11.2).
 
 Query limits follow from the number of users an AP has registered, because an AP without users has nobody to ask
-for. Tokens are leased: a container debits some from the shared bucket, serves from them for two seconds, and
-gives none back, so all containers together admit too few rather than too many. The lease doubles while it is
-used up in time, so a busy AP costs one write in a hundred queries and a quiet one wastes nothing.
+for. Their tokens are leased (`services.limits`).
 
 How many *distinct* identifiers an AP may ask for in a day is bounded too; containers merge what they saw when
 they lease.
@@ -18,6 +16,7 @@ from chalicelib.protocol.glados import sketch
 from chalicelib.protocol.glados.identifiers import Sii, phone_region
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.limits import Lease, LeasedLimit
 from chalicelib.services.ports import Alarms, Buckets, Unreachable
 from chalicelib.services.provider.ports import Keyring
 from chalicelib.services.provider.state import Account
@@ -27,9 +26,6 @@ FLOOR_BURST = 200
 RATE_A_USER = 50 / (DAY / SECOND)  # Fifty look-ups a user and day.
 FLOOR_DISTINCT = 20_000
 DISTINCT_A_USER = 10
-
-LEASE_LIFE = 2 * SECOND
-LARGEST_LEASE = 100
 
 Guard = contextlib.AbstractContextManager[object]
 UNGUARDED: Guard = contextlib.nullcontext()
@@ -51,10 +47,7 @@ class Allowance:
 
 
 @dataclasses.dataclass(slots=True)
-class _Lease:
-    left: int = 0
-    size: int = 0
-    taken_at: int = -LEASE_LIFE
+class _Lease(Lease):
     seen: bytes = sketch.EMPTY
     distinct: int = 0
     day: int = 0
@@ -90,9 +83,7 @@ class QueryLimits:
             lease.seen, lease.distinct, lease.day = sketch.EMPTY, 0, now // DAY
         lease.seen = sketch.add(lease.seen, self.keyring.digest("sketch", sii.uri))
         wait = 0
-        if now - lease.taken_at > LEASE_LIFE:
-            lease.left = 0
-        if lease.left <= 0:
+        if lease.left <= 0 or lease.is_over(now):
             wait = self._renew(lease, account.provider_id, rate, burst, now)
         if lease.distinct > max(FLOOR_DISTINCT, DISTINCT_A_USER * account.users, 3600 * (account.query_rate or 0)):
             raise TooManyRequests("distinct-identifiers-a-day", (DAY - now % DAY) / SECOND)
@@ -102,16 +93,15 @@ class QueryLimits:
         return Allowance("queries", burst, math.ceil(burst / rate), lease.left, math.ceil(1 / rate))
 
     def _renew(self, lease: _Lease, provider_id: str, rate: float, burst: int, now: int) -> int:
-        in_time = now - lease.taken_at <= LEASE_LIFE
-        lease.size = min(LARGEST_LEASE, max(1, lease.size * 2)) if in_time else 1
+        size = lease.next_size(now)
         try:
-            taken, wait, merged = self.buckets.take(provider_id, "queries", lease.size, rate, burst, now, lease.seen)
+            taken, wait, merged = self.buckets.take(provider_id, "queries", size, rate, burst, now, lease.seen)
         except Unreachable:
             # Being found matters more than counting: an AP in good standing is served meanwhile.
             self.alarms.raise_("query-limiter-down", provider_id)
             taken, wait, merged = 1, 0, lease.seen
-        lease.left, lease.taken_at, lease.seen = max(0, lease.left) + taken, now, merged
-        lease.distinct = sketch.estimate(merged)
+        lease.renew(size, taken, now)
+        lease.seen, lease.distinct = merged, sketch.estimate(merged)
         return wait
 
 
@@ -164,27 +154,10 @@ class PeerQueryLimits:
     """Admits peers' queries within what the trust list allows each; leased like an AP's."""
 
     def __init__(self, buckets: Buckets, alarms: Alarms) -> None:
-        self.buckets = buckets
-        self.alarms = alarms
-        self._leases: dict[str, _Lease] = {}
+        self._queries = LeasedLimit(
+            buckets, alarms, "queries-by-peer", owners="gp", kind="queries", alarm="peer-limiter-down"
+        )
 
     def admit(self, peer: Peer, now: int) -> None:
         """Spend one token of the peer's, or raise `TooManyRequests`; serves the peer when the limiter is down."""
-        lease = self._leases.setdefault(peer.gp, _Lease())
-        wait = 0
-        if now - lease.taken_at > LEASE_LIFE:
-            lease.left = 0
-        if lease.left <= 0:
-            in_time = now - lease.taken_at <= LEASE_LIFE
-            lease.size = min(LARGEST_LEASE, max(1, lease.size * 2)) if in_time else 1
-            rate, burst = peer.limits.queries_per_second, peer.limits.burst
-            try:
-                taken, wait, _ = self.buckets.take(f"gp:{peer.gp}", "queries", lease.size, rate, burst, now)
-                lease.left = max(0, lease.left) + taken
-            except Unreachable:
-                self.alarms.raise_("peer-limiter-down", peer.gp)
-                lease.left = 1
-            lease.taken_at = now
-        if lease.left <= 0:
-            raise TooManyRequests("queries-by-peer", wait / SECOND)
-        lease.left -= 1
+        self._queries.spend(peer.gp, peer.limits.queries_per_second, peer.limits.burst, now)

@@ -1,7 +1,7 @@
 """What a GP keeps, as values: accounts, verifications, events, the outbox, limits, filter versions.
 
 Times are milliseconds since 1970. Nothing here knows how a value is keyed or sealed at rest; that is storage's
-business (contract §1: nothing derived from an identifier, a user id or a body is stored unkeyed).
+business (nothing derived from an identifier, a user id or a body is stored unkeyed).
 """
 
 import dataclasses

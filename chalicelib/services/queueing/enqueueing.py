@@ -23,11 +23,11 @@ from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Res
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import uint32
 from chalicelib.services.fetching import Fetching
-from chalicelib.services.ports import Clock, Lost
+from chalicelib.services.ports import Clock, Digests, Lost
 from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.limits import HubLimits, tokens_left
 from chalicelib.services.queueing.owners import token_digest
-from chalicelib.services.queueing.ports import Bodies, Digests, QueueEntries, QueueHeads, Streams, Wait
+from chalicelib.services.queueing.ports import Bodies, QueueEntries, QueueHeads, Streams, Wait
 from chalicelib.services.queueing.state import (
     MOST_BYTES,
     RETENTION,
@@ -158,8 +158,11 @@ class Enqueueing:
             for recipient in delivery.recipients:
                 self._address(row, place, message, recipient)
                 place += 1
-        if any(len(_messages(posts)) > MOST_MESSAGES_A_QUEUE for posts in row.posts.values()):
-            raise InvalidValue("a request names one queue too often")
+        for posts in row.posts.values():
+            # One who is in a group too often must not keep the others from what the row has for them.
+            taken = {message.sha256 for message in _messages(posts)[:MOST_MESSAGES_A_QUEUE]}
+            row.settle([post for post in posts if post.message.sha256 not in taken], Result.QUEUE_FULL)
+            posts[:] = [post for post in posts if post.message.sha256 in taken]
         return row
 
     def _address(self, row: _Row, place: int, message: _Message, recipient: ClientQueueConfig) -> None:

@@ -13,9 +13,10 @@ from chalicelib.errors import AlreadyExists, InvalidValue, NotFound, NotFresh, N
 from chalicelib.protocol.crypto import InvalidSignature, UnsupportedCipherSuite, cipher_suite
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queue_requests import CreateQueue, DeleteQueue, QSBody, QSMessage, UpdateQueue
-from chalicelib.services.ports import Clock, Lost
-from chalicelib.services.queueing.limits import CreationLimits
-from chalicelib.services.queueing.ports import Digests, QueueEntries, QueueHeads
+from chalicelib.services.limits import Limits, network
+from chalicelib.services.ports import Clock, Digests, Lost
+from chalicelib.services.queueing.limits import CREATED_BY_SOURCE
+from chalicelib.services.queueing.ports import QueueEntries, QueueHeads
 from chalicelib.services.queueing.state import Head, QueueId
 
 MOST_DISCARDED = 1_000  # Of a deleted queue at once; what is left expires.
@@ -85,12 +86,12 @@ class Owners:
     heads: QueueHeads
     entries: QueueEntries
     authentication: Authentication
-    limits: CreationLimits
+    limits: Limits
     digests: Digests
     clock: Clock
 
     def create(self, message: QSMessage, source: str) -> None:
-        """Make the queue that the message names, signed with the key inside; `source` is whence it came.
+        """Make the queue that the message names, signed with the key inside; `source` is the address it came from.
 
         A queue of that name which has the same keys is this one: the reply was lost.
         """
@@ -105,7 +106,7 @@ class Owners:
             if not head.deleted and _keys(head) == _keys(new):
                 return
             raise AlreadyExists("there is or was a queue of this name")
-        self.limits.admit(source, now)
+        self.limits.spend(CREATED_BY_SOURCE, network(source), 1, now)
         self.heads.create(new)
 
     def update(self, message: QSMessage) -> None:

@@ -76,9 +76,3 @@ class ConfigKeys(Protocol):
 
     def public(self) -> tuple[int, bytes]: ...
     def private(self, epoch: int) -> bytes | None: ...
-
-
-class Digests(Protocol):
-    """A keyed one-way function, separate for each purpose, that is the same for good."""
-
-    def digest(self, purpose: str, *parts: str | bytes) -> bytes: ...

@@ -20,9 +20,33 @@ from chalicelib.services.queueing.state import LARGEST_ANSWER, Entry, Head, Queu
 MOST_FETCHED = 500
 LONGEST_WAIT = 20 * SECOND
 FIRST_LOOK, LAST_LOOK = 100, SECOND  # Between looks at a queue that somebody waits at.
+MOST_WAITING = 50
+"""How many fetches wait in one process at a time; who comes after them is answered at once and asks again."""
 ACTIVITY_GRAIN = HOUR
 LINK_BYTES = 2_048
 ENTRY_BYTES = 300
+
+
+class Waiting:
+    """Who waits for a new entry in this process: a few, and one for each queue.
+
+    A fetch that waits holds a worker for as long as it likes, so it must not be had as often as somebody likes.
+    """
+
+    def __init__(self, most: int = MOST_WAITING) -> None:
+        self._most = most
+        self._queues: dict[bytes, object] = {}
+
+    def enter(self, queue_id: bytes) -> bool:
+        """Say whether a fetch may wait; one that may has to leave."""
+        if len(self._queues) >= self._most:
+            return False  # Of threads that come in together, some may wait beyond that.
+        own = object()
+        return self._queues.setdefault(queue_id, own) is own
+
+    def leave(self, queue_id: bytes) -> None:
+        """Wait no longer."""
+        self._queues.pop(queue_id, None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,9 +59,10 @@ class Reading:
     authentication: Authentication
     clock: Clock
     wait: Wait
+    waiting: Waiting = dataclasses.field(default_factory=Waiting)
 
     def fetch(self, message: QSMessage) -> Fetched:
-        """Return entries after a number, in order; where there is none, wait for one as long as asked.
+        """Return entries after a number, in order; where there is none, wait for one as long as asked, or not at all.
 
         Where none is returned although `last` is further on, everything up to `last` had expired.
         """
@@ -50,16 +75,25 @@ class Reading:
             self.heads.touch(head.queue_id, now)
         most = min(asked.most, MOST_FETCHED)
         until = now + min(asked.wait_ms, LONGEST_WAIT)
-        after, look = asked.after, FIRST_LOOK
+        found = self._new(head, asked.after, most)
+        if found or most == 0 or self.clock() >= until or not self.waiting.enter(head.queue_id):
+            return Fetched(self._with_messages(found), head.acknowledged, head.seq)
+        try:
+            return self._waited(head, most, until)
+        finally:
+            self.waiting.leave(head.queue_id)
+
+    def _waited(self, head: Head, most: int, until: int) -> Fetched:
+        """Return what comes after what there was, all of which had expired."""
+        look = FIRST_LOOK
         while True:
-            found = self._new(head, after, most)
-            now = self.clock()
-            if found or most == 0 or now >= until:
-                return Fetched(self._with_messages(found), head.acknowledged, head.seq)
-            after = head.seq  # What there was had expired.
-            self.wait(min(look, until - now))
+            after = head.seq
+            self.wait(min(look, max(1, until - self.clock())))
             look = min(2 * look, LAST_LOOK)
             head = self._again(head)
+            found = self._new(head, after, most)
+            if found or self.clock() >= until:
+                return Fetched(self._with_messages(found), head.acknowledged, head.seq)
 
     def acknowledge(self, message: QSMessage) -> None:
         """Let go of all entries up to a number; a number that was let go of before changes nothing."""

@@ -16,8 +16,8 @@ StreamKey = NewType("StreamKey", bytes)
 
 RETENTION = 30 * DAY
 MOST_ENTRIES = 10_000
-MOST_BYTES = 64 * 1024 * 1024
-LARGEST_ANSWER = 3 * 1024 * 1024
+MOST_BYTES = 64 << 20
+LARGEST_ANSWER = 3 << 20
 """Bytes of entries that one answer brings along; a message larger than that is fetched by a link."""
 
 

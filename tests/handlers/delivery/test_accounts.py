@@ -291,6 +291,7 @@ def test_a_guests_request_goes_to_the_hub_and_its_answer_comes_back_unchanged(
         ("other.ds.example/send-message", DS_MESSAGE, 404),
         (f"{DOMAIN}/send-message", DS_MESSAGE, 400),
         (f"{US}/send-message", DS_REFERENCE, 400),
+        (f"{US}/send-message", QS_MESSAGE, 415),
         (f"{US}/send-message", DS_MESSAGE, 503),
     ],
 )

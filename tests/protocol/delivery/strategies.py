@@ -50,7 +50,7 @@ short = st.binary(max_size=255)
 nothing = st.none()
 
 freshness = st.builds(Freshness, uint64s, sixteen, domain)
-sealed = st.builds(Sealed, uint32s, st.binary(min_size=48, max_size=70))
+sealed = st.builds(Sealed, uint32s, st.binary(min_size=80, max_size=80))
 key = nothing | sealed
 reference = st.builds(Reference, url, digest, uint64s)
 option = octets | reference

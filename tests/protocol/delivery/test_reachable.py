@@ -57,7 +57,7 @@ class History:
         known = {leaf_index for leaf_index, _ in self.records.all()}
         changes: dict[int, DeliveryRecord | None] = dict.fromkeys(known - set(members))
         for leaf_index in {*members} - known | {self.random.choice(members)}:
-            queue = ClientQueueConfig(Domain("ds.example"), Sealed(1, self.random.randbytes(60)))
+            queue = ClientQueueConfig(Domain("ds.example"), Sealed(1, self.random.randbytes(80)))
             changes[leaf_index] = DeliveryRecord(queue, 0, 0)
         records = dataclasses.replace(self.records, attempt=attempt)
         self.records, written = records.changed(changes)

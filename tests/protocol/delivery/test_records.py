@@ -10,7 +10,7 @@ from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.records import LEAVES, NOTHING, DeliveryRecord, Records
-from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
+from chalicelib.protocol.delivery.sealed import Sealed
 from chalicelib.protocol.mls.chunked_tree import Attempt
 from chalicelib.protocol.mls.chunks import REF_SIZE, Ref
 from chalicelib.protocol.tls import decode, opaque
@@ -29,7 +29,7 @@ class Store(dict[Ref, bytes]):
 
 
 def record(number: int, *, quarantined: bool = False) -> DeliveryRecord:
-    config = ClientQueueConfig(Domain("eu.ds.example"), Sealed(1, b"%d" % number + bytes(OVERHEAD)))
+    config = ClientQueueConfig(Domain("eu.ds.example"), Sealed(1, (b"%d" % number).ljust(80)))
     return DeliveryRecord(config, number, 2 * number, quarantined)
 
 

@@ -1,16 +1,28 @@
 """What is sealed opens for one key, one label and one context, and its refusal tells nothing."""
 
+import dataclasses
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyhpke import AEADId, CipherSuite, KDFId, KEMId
 
-from chalicelib.errors import InvalidValue
+from chalicelib.errors import DecodeError, InvalidValue
 from chalicelib.protocol.delivery.errors import CannotOpen
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig, QueueConfig
-from chalicelib.protocol.delivery.sealed import OVERHEAD, QUEUE_CONFIG, STATE_KEY, Sealed, open_sealed, seal_to
+from chalicelib.protocol.delivery.sealed import (
+    OVERHEAD,
+    QUEUE_CONFIG,
+    STATE_KEY,
+    STATE_KEY_SIZE,
+    Sealed,
+    open_sealed,
+    read_state_key,
+    seal_to,
+)
+from chalicelib.protocol.tls import decode
 
 PRIVATE = bytes(range(32))
 PUBLIC = X25519PrivateKey.from_private_bytes(PRIVATE).public_key().public_bytes_raw()
@@ -78,6 +90,18 @@ def test_a_queue_config_opens_at_the_service_it_names_only() -> None:
     assert sealed.open(PRIVATE) == CONFIG
     with pytest.raises(CannotOpen):
         ClientQueueConfig(Domain("us.ds.example"), sealed.sealed_config).open(PRIVATE)
+
+
+@pytest.mark.parametrize("size", [OVERHEAD, 79, 81, 2_300_000])
+def test_a_sealed_config_and_a_sealed_state_key_have_one_size(size: int) -> None:
+    queue = ClientQueueConfig.seal(Domain("eu.ds.example"), 1, PUBLIC, CONFIG)
+    assert decode(ClientQueueConfig.read, queue.encode()) == queue
+    key = seal_to(PUBLIC, 1, STATE_KEY, b"a group", bytes(STATE_KEY_SIZE))
+    assert decode(read_state_key, key.encode()) == key
+    with pytest.raises(DecodeError, match="another length"):
+        decode(ClientQueueConfig.read, dataclasses.replace(queue, sealed_config=Sealed(1, bytes(size))).encode())
+    with pytest.raises(DecodeError, match="another length"):
+        decode(read_state_key, Sealed(1, bytes(size)).encode())
 
 
 def test_two_sealed_configs_of_one_queue_do_not_look_alike() -> None:

@@ -128,7 +128,7 @@ def test_a_leaf_with_every_capability_and_extension_costs_what_it_weighs() -> No
         key_package = sign_key_package_leaf(owner, extensions=extensions)
         story.stage(story.commit_adding("alice", key_package))
 
-    assert growth(add, 100, 1_000) < 40
+    assert growth(add, 25, 250) < 40
 
 
 def test_what_a_leaf_supports_does_not_fill_the_table_without_end() -> None:

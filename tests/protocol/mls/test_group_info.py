@@ -425,5 +425,8 @@ def test_welcomes_are_for_exactly_those_who_are_added() -> None:
     ):
         with refused("mls-12.4.2-15"):
             check_welcomes(wrong, staged)
+    # [ds-9] One that invites nobody is for nobody: there would be no end of them.
+    with refused("ds-9"):
+        check_welcomes([welcome, dataclasses.replace(welcome, secrets=())], staged)
     with refused("mls-12.4.3.1-6"):
         check_welcomes([dataclasses.replace(welcome, cipher_suite=3)], staged)

@@ -9,17 +9,19 @@ from chalicelib.protocol.delivery.responses import DSResponse
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
-from chalicelib.services.delivery.limits import Limits
 from chalicelib.services.delivery.memberships import MembershipLog
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
+from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
@@ -29,6 +31,7 @@ from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.fetching import Fetching
+from chalicelib.services.limits import Limits
 from tests.fakes.delivery import DeliveryWorld
 from tests.services.delivery.messages import kind_of, refused
 from tests.services.delivery.people import GROUP, SECOND, SUITE, Person, done, settled
@@ -53,6 +56,7 @@ class House:
         self.removals = Removals(world.groups, self.vault, scribe, world.alarms, world.clock, world.inboxes)
         senders = Senders(world.directory, world.users)
         limits = Limits(world.buckets, world.keys)
+        registrations = Registrations(world.users, world.directory, world.clock, world.domain)
         self.key_packages = KeyPackageDirectory(
             world.directory,
             senders,
@@ -78,14 +82,19 @@ class House:
             world.queue_remover,
             world.alarms,
             world.clock,
+            registrations,
             world.domain,
         )
-        vouching = Vouching(world.directory, world.ds_peers, world.peer_calls, world.domain)
+        self.vouching = vouching = Vouching(
+            world.directory, world.ds_peers, world.peer_calls, registrations, limits, world.clock, world.domain
+        )
+        domains = QueueDomains(world.ds_peers, world.domain)
+        self.admission = Admission(world.buckets, world.keys, world.alarms, world.clock)
         self.desk = Desk(
-            Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender),
-            Commits(world.groups, self.vault, scribe, senders, self.removals, vouching),
-            Sending(world.groups, self.vault, scribe, self.removals, world.hints),
-            Information(world.groups, self.vault, scribe, senders, vouching, world.uploads, world.keys),
+            Creation(world.groups, self.vault, world.hints, world.entropy, self.may_lack_sender, domains),
+            Commits(world.groups, self.vault, scribe, senders, self.removals, vouching, domains),
+            Sending(world.groups, self.vault, scribe, self.removals, world.hints, limits),
+            Information(world.groups, self.vault, scribe, senders, vouching, world.uploads, world.keys, domains),
             self.key_packages,
             self.uploading,
             world.clock,

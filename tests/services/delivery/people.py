@@ -28,20 +28,23 @@ from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, Updat
 from chalicelib.protocol.delivery.media import KEY_PACKAGE_REF, KEY_PACKAGES_RESPONSE
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
+from chalicelib.protocol.delivery.paths import PUBLISHED_KEY_PACKAGES
 from chalicelib.protocol.delivery.policy import client_of, user_of
-from chalicelib.protocol.delivery.queueing import ClientQueueConfig
+from chalicelib.protocol.delivery.queueing import QUEUE_CONFIG_SIZE, ClientQueueConfig
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer, Ok
 from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
 from chalicelib.protocol.mls.commit import ProposalOrRef
-from chalicelib.protocol.mls.extensions import external_senders_extension
+from chalicelib.protocol.mls.extensions import Extension, external_senders_extension
 from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, decode_message
 from chalicelib.protocol.mls.group_info import GroupInfo
+from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.policy import Policy
 from chalicelib.protocol.mls.proposal_list import QueuedProposal
 from chalicelib.protocol.mls.proposals import Add, Proposal, Remove, SelfRemove
 from chalicelib.protocol.mls.welcome import Welcome
+from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.registrations import KEY_LIFE
 from chalicelib.services.delivery.state import DsPeer, GroupId, User
-from chalicelib.services.delivery.vouching import PEER_PATH
 from tests.services.delivery.messages import Renewing, update_of
 
 if TYPE_CHECKING:
@@ -52,6 +55,11 @@ Adding = AddUsers | AddClients | CommitRequest
 Removing = RemoveUsers | RemoveClients | DeleteGroupRequest
 GROUP = GroupId(b"a group")
 SECOND = 1_000
+
+
+def sealed_queue(name: str) -> Sealed:
+    """Return what looks like a sealed config, and shows its name."""
+    return Sealed(1, name.encode().ljust(OVERHEAD + QUEUE_CONFIG_SIZE, b"."))
 
 
 class Person:
@@ -68,7 +76,7 @@ class Person:
         self.identity = Identity.basic(SUITE, identity, self.random, proposals=(SelfRemove.proposal_type,))
         self.domain = domain or house.world.domain
         self.name = name
-        self.queue = ClientQueueConfig(Domain(self.domain), Sealed(1, name.encode().ljust(OVERHEAD + 8, b".")))
+        self.queue = ClientQueueConfig(Domain(self.domain), sealed_queue(name))
         self.offered: PrivateKeyPackage | None = None
         self.group: Member | None = None
         self.read = 0
@@ -117,6 +125,12 @@ class Person:
     def key_package(self) -> PrivateKeyPackage:
         self.offered = self.identity.key_package(self.random, self.now)
         return self.offered
+
+    def offering(self, *extensions: Extension) -> KeyPackage:
+        """Return a KeyPackage with extensions of its own, which nobody has to support."""
+        plain = self.identity.key_package(self.random, self.now).public
+        changed = dataclasses.replace(plain, extensions=extensions, signed=b"", signature=b"")
+        return dataclasses.replace(changed, signature=self.identity.sign("KeyPackageTBS", changed.signed))
 
     def creation(self, group_id: GroupId = GROUP, *, with_sender: bool = True, **changes: Any) -> DSMessage:
         """Return the request to create a group that lists this service."""
@@ -210,7 +224,7 @@ class Person:
 
     def moving(self, name: str) -> DSMessage:
         """Return the request to have messages sent to another queue; the caller keeps track of which one it is."""
-        config = dataclasses.replace(self.queue, sealed_config=Sealed(1, name.encode().ljust(OVERHEAD + 8, b".")))
+        config = dataclasses.replace(self.queue, sealed_config=sealed_queue(name))
         return self.as_member(UpdateQueueInfo(GROUP, self.identity.signature_key, config, self.fresh()))
 
     def committing(self, *proposals: Proposal | bytes, path: bool = True) -> tuple[DSMessage, Pending]:
@@ -240,13 +254,15 @@ class Person:
                 user_of(self.identity.credential),
                 client_of(self.identity.credential) or self.identity.signature_key,
             )
+            if client == self.identity.signature_key:
+                world.users.register(User(user, "provider", SUITE, client))
+            world.directory.record_keys(user, "provider", [self.identity.signature_key], KEY_LIFE + world.clock())
             world.directory.publish(user, client, SUITE, [(reference, package)])
             return
 
         def answer(path: str, media_type: str, body: bytes) -> tuple[int, str, bytes]:
-            known = (path, media_type) == (PEER_PATH, KEY_PACKAGE_REF) and body == KeyPackageRefQuery(
-                reference
-            ).encode()
+            assert (path, media_type) == (PUBLISHED_KEY_PACKAGES, KEY_PACKAGE_REF)
+            known = decode(KeyPackageRefQuery.read, body).key_package_ref == reference
             return 200, KEY_PACKAGES_RESPONSE, KeyPackagesAnswer((package,) if known else ()).encode()
 
         if self.domain not in world.peer_calls.answers:

@@ -1,4 +1,4 @@
-"""In which order a request is judged (contract §1), who may send it, and what a repeat is answered."""
+"""In which order a request is judged, who may send it, and what a repeat is answered."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.proposals import ReInit, Remove
 from chalicelib.services.delivery.senders import WrongSender
-from chalicelib.services.delivery.state import GroupId
+from chalicelib.services.delivery.state import GroupId, Kind
 from tests.services.delivery.house import House, Person, done
 from tests.services.delivery.messages import update_of
 
@@ -228,3 +228,15 @@ def test_a_request_is_for_this_delivery_service(house: House, alice: Person, gro
     elsewhere = dataclasses.replace(alice.fresh(), ds_domain=Domain("us.ds.example"))
     key = alice.identity.signature_key
     house.refuses(alice.as_member(UpdateQueueInfo(group, key, alice.queue, elsewhere)), "mds-fresh-1")
+
+
+def test_another_signature_on_the_same_request_makes_no_second_message(
+    house: House, alice: Person, bob: Person, group: GroupId
+) -> None:
+    """Who overhears an ECDSA signature can make another one of it, which verifies as well."""
+    message = alice.saying(b"pay bob")
+    assert house.serve(message) == Ok()
+    assert house.serve(dataclasses.replace(message, signature=bytes(64))) == Ok()
+    house.deliver()
+    bob.catch_up()
+    assert [row.kind for row in house.world.groups.rows(group)].count(Kind.APPLICATION) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
+from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.services.delivery import fanout
 from chalicelib.services.delivery.ports import StreamGap
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, MEMBERSHIPS, GroupId
@@ -60,7 +61,7 @@ def test_it_is_tried_again_less_and_less_often(house: House, alice: Person, grou
         house.deliver()
         tried.append(len(house.world.calls("queueing_services")) - before)
     assert 100 < sum(tried) < 200, "every ten minutes at last"
-    assert ("DomainBehind", US) in house.world.alarms.raised
+    assert ("domain-behind", US) in house.world.alarms.raised
 
 
 def test_what_came_too_long_ago_is_given_up(
@@ -138,6 +139,33 @@ def test_a_service_that_answers_for_others_has_not_taken_the_row(
     assert carol.catch_up() == [b"hello"]
 
 
+def test_groups_that_wait_for_it_come_after_those_with_something_new(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can make many groups that wait."""
+    monkeypatch.setattr(fanout, "SWEEP", 5)
+    house.deliver()
+    house.world.queueing_services.down.add(US)
+    for number in range(10):
+        group_id = GroupId(b"waiting %d" % number)
+        owner, guest = Person(house, f"owner {number}"), Person(house, f"guest {number}", US)
+        owner.create(group_id)
+        assert house.serve(owner.adding(guest)[0]) == Ok()
+    for _ in range(3):
+        house.deliver()
+    assert len(house.world.tables.wakes) == 10
+    house.world.clock.advance(10 * MINUTE)
+    alice.say(b"the hint of this was lost")
+    house.world.clock.advance(10 * SECOND)
+    house.fanout.sweep()
+    assert bob.catch_up() == [b"the hint of this was lost"]
+    house.world.queueing_services.down.clear()
+    house.world.clock.advance(10 * MINUTE)
+    for _ in range(2):
+        house.deliver()
+    assert not house.world.tables.wakes, "and each has its turn"
+
+
 # Gaps.
 
 
@@ -156,7 +184,7 @@ def test_a_service_that_lost_rows_gets_them_again(
     house.deliver()
     assert bob.catch_up() == said(4)
     assert carol.catch_up() == said(4)
-    assert ("StreamGap", US) in house.world.alarms.raised
+    assert ("stream-gap", US) in house.world.alarms.raised
     assert behind(house) == {}
 
 

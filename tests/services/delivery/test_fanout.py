@@ -230,7 +230,7 @@ def test_a_queue_that_is_full_holds_up_nobody_and_costs_nobody_its_place(
     house.deliver()
     assert house.state().removals == ()
     assert bob.catch_up() == [b"hello"]
-    assert house.world.alarms.raised[-1] == ("QueueRefused", result.name.lower())
+    assert house.world.alarms.raised[-1] == ("queue-refused", result.name.lower())
     assert not house.world.tables.wakes
 
 

@@ -6,11 +6,20 @@ import pytest
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
+from chalicelib.protocol.delivery.group_state import StoredProposal
+from chalicelib.protocol.delivery.group_updates import AddClients
 from chalicelib.protocol.delivery.info_requests import UpdateQueueInfo
-from chalicelib.protocol.delivery.proposals import MOST_AT_ONCE, MOST_PENDING, judge_proposals
+from chalicelib.protocol.delivery.proposals import (
+    LARGEST_PROPOSAL,
+    LARGEST_STORE,
+    MOST_AT_ONCE,
+    MOST_PENDING,
+    judge_proposals,
+)
 from chalicelib.protocol.delivery.responses import Ok
+from chalicelib.protocol.mls.extensions import Extension
 from chalicelib.protocol.mls.external_proposals import propose_externally
-from chalicelib.protocol.mls.proposals import Add, Remove
+from chalicelib.protocol.mls.proposals import Add, PreSharedKey, PreSharedKeyID, PSKType, Remove
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.state import GroupId
 from tests.services.delivery.house import House, Person, done
@@ -131,6 +140,47 @@ def test_a_request_holds_so_many_proposals_at_most(house: House, bob: Person, gr
     message = bob.member.propose(Remove(2))
     house.refuses(bob.proposing(*[message] * (MOST_AT_ONCE + 1)), "mds-propose-7")
     assert house.serve(bob.proposing(*[message] * MOST_AT_ONCE)) == Ok()
+
+
+def test_a_proposal_that_is_kept_is_small(house: House, bob: Person, group: GroupId) -> None:
+    """[mds-propose-8] The root, with all that waits, is read for every request about the group."""
+
+    def psk(size: int) -> PreSharedKey:
+        return PreSharedKey(PreSharedKeyID(PSKType.EXTERNAL, bytes(size), bytes(32)))
+
+    house.refuses(bob.proposing(psk(LARGEST_PROPOSAL)), "mds-propose-8")
+    assert house.serve(bob.proposing(psk(LARGEST_PROPOSAL - 1_000))) == Ok()
+
+
+def test_the_store_of_proposals_is_bounded_in_bytes(house: House, bob: Person, group: GroupId) -> None:
+    """[mds-propose-9]"""
+    state = house.state()
+    message = bob.member.propose(Remove(2))
+    room = LARGEST_STORE - len(message.encode())
+    for kept, fits in ((room, True), (room + 1, False)):
+        large = dataclasses.replace(state, proposals=(StoredProposal(b"r", bytes(kept), 0),))
+        if fits:
+            assert len(judge_proposals(large, (message,), house.world.clock()).state.proposals) == 2
+            continue
+        with refused("mds-propose-9"):
+            judge_proposals(large, (message,), house.world.clock())
+
+
+def test_adds_with_all_the_extensions_there_can_be_do_not_stop_a_group(
+    house: House, alice: Person, bob: Person, group: GroupId
+) -> None:
+    """[ds-10] Seventeen of 65,000 extensions each were taken, and the root that held them could not be read."""
+    clients = [Person(house, f"client{number}", user="bob") for number in range(17)]
+    bob.add(*clients, kind=AddClients)
+    newest = Person(house, "newest", user="bob")
+    many = [Extension(0x0100 + number, b"") for number in range(65_000)]
+    for client in clients:
+        with pytest.raises(DecodeError, match="more vector elements"):
+            house.serve(client.proposing(Add(newest.offering(*many))))
+        house.refuses(client.proposing(Add(newest.offering(*many[:257]))), "ds-10")
+        assert house.serve(client.proposing(Add(newest.offering(*many[:256])))) == Ok()
+    assert len(house.state().proposals) == 17
+    assert len(house.state().group.proposals) == 17
 
 
 def test_none_of_a_request_is_stored_where_one_is_refused(house: House, bob: Person, group: GroupId) -> None:

@@ -111,7 +111,7 @@ def test_everything_at_once_leaves_a_group_that_goes_on(
     check_queue(house, 1, moving)
     rows = house.world.groups.rows(GROUP)
     assert [row.seq for row in rows] == list(range(1, house.head().seq + 1))
-    epochs = [row.epoch for row in rows if row.kind in {Kind.APPLICATION, Kind.COMMIT, Kind.PROPOSAL}]
+    epochs = [row.epoch for row in rows if row.kind in {Kind.APPLICATION, Kind.COMMIT, Kind.PROPOSALS}]
     assert epochs == sorted(epochs), "nothing of an epoch comes after the commit that ended it"
 
 
@@ -150,7 +150,7 @@ def test_a_proposal_under_a_commit_is_stored_first_and_over_with_the_epoch(
     house.meanwhile("groups", "advance", lambda: house.serve(bob.proposing(Remove(2))))
     assert house.serve(alice.updating()[0]) == Ok()
     assert house.state().proposals == ()
-    assert [row.kind for row in house.world.groups.rows(GROUP, 3)] == [Kind.PROPOSAL, Kind.COMMIT]
+    assert [row.kind for row in house.world.groups.rows(GROUP, 3)] == [Kind.PROPOSALS, Kind.COMMIT]
 
 
 def test_a_message_that_comes_just_before_a_commit_is_delivered_before_it(

@@ -117,12 +117,29 @@ def test_who_leaves_by_itself_is_not_removed(
     assert house.serve(carol.leaving()) == Ok()
     assert house.want_removed(carol)
     assert [type(one.proposal) for one in house.state().group.proposals.values()] == [SelfRemove]
-    assert house.head().blocked_since == 0
+    assert house.head().blocked_since == house.world.clock()
     house.deliver()
     alice.catch_up()
-    assert targets(must_cover(house, alice.updating()[0]).required) == [SelfRemove()]
+    for message in (alice.updating()[0], alice.saying(b"hello")):
+        assert targets(must_cover(house, message).required) == [SelfRemove()]
     done(alice.covering(), alice)
     assert house.state().removals == ()
+
+
+def test_who_wanted_to_leave_first_is_quarantined_like_any_other(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    """A SelfRemove that nobody commits is no way to stay."""
+    assert house.serve(carol.leaving()) == Ok()
+    assert house.want_removed(carol, reason=RemovalReason.USER_DELETED)
+    must_cover(house, carol.saying(b"still here"))
+    house.world.clock.advance(HOUR)
+    alice.say(b"without carol")
+    house.refuses(carol.saying(b"still here"), "mds-remove-1")
+    house.deliver()
+    assert house.kinds(bob)[-1] == "application"
+    assert "application" not in house.kinds(carol)
+    assert house.head().blocked_since == 0
 
 
 def test_who_is_being_removed_does_not_leave_by_itself_beside_it(

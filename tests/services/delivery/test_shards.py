@@ -18,9 +18,9 @@ from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DS
 from chalicelib.protocol.delivery.parts import Domain, Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig, EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
-from chalicelib.protocol.delivery.records import DeliveryRecord, Records
+from chalicelib.protocol.delivery.records import LEAVES, DeliveryRecord, Records
 from chalicelib.protocol.delivery.responses import Ok
-from chalicelib.protocol.delivery.sealed import OVERHEAD, Sealed
+from chalicelib.protocol.delivery.sealed import Sealed
 from chalicelib.protocol.mls.chunked_tree import ChunkedTree
 from chalicelib.protocol.mls.chunks import reference
 from chalicelib.protocol.mls.draft import Draft
@@ -65,7 +65,7 @@ class Town:
         state = GroupState(group, reference(attempt.name, info), records)
         change = Change(state, {**written, state.group_info: info})
         now = world.clock()
-        shards = -(-tree.leaf_capacity // SHARD_LEAVES)
+        shards = -(-records.extent // SHARD_LEAVES)
         unnamed = Head(GROUP, 1, 1, 1, change.root, shards=shards, created_at=now, used_at=now)
         head = vault.found(unnamed, change, None, now)
         row = LogRow(1, Kind.CREATED, 1, head.root, now, b"", sender=0)
@@ -73,7 +73,7 @@ class Town:
 
     def queue(self, number: int) -> ClientQueueConfig:
         domain = Domain(THERE if number % 10 == 0 else HERE)
-        return ClientQueueConfig(domain, Sealed(1, b"%d" % number + bytes(OVERHEAD + 8)))
+        return ClientQueueConfig(domain, Sealed(1, (b"%d" % number).ljust(80)))
 
     def sign(self, leaf_index: int, body: Body) -> DSMessage:
         return sign_message(
@@ -122,7 +122,7 @@ def test_every_shard_delivers_to_its_own_leaves_in_order(town: Town) -> None:
     town.house.deliver()
     expected = {0: [3, 4, 5], 699: [2, 4, 5], 499: [2, 3, 5], 500: [2, 3, 4]}
     assert town.got() == {number: expected.get(number, [2, 3, 4, 5]) for number in range(MEMBERS)}
-    assert town.house.head(GROUP).shards == 3, "as many as the tree has room for"
+    assert town.house.head(GROUP).shards == 2, "as many as have somebody to deliver to"
     streams = Counter(key[0] for key in town.house.world.queueing_services.streams)
     assert streams == {HERE: 2, THERE: 2}
 
@@ -142,7 +142,7 @@ def test_no_request_has_more_recipients_than_a_shard_has_leaves(town: Town) -> N
 
 
 def test_a_group_that_outgrows_its_shards_has_more_and_its_new_member_gets_nothing_older() -> None:
-    town = Town(512)
+    town = Town(7 * LEAVES)
     town.say(0)
     newcomer = Person(town.house, "newcomer", user="user000007")
     newcomer.publish()
@@ -152,9 +152,9 @@ def test_a_group_that_outgrows_its_shards_has_more_and_its_new_member_gets_nothi
     answer = town.house.serve(newcomer.sign(DSSenderID.key_package(offered.reference(cipher_suite(1))), request))
     message, pending = newcomer.returning(answer.group_info.body, answer.ratchet_tree, None)
     assert town.house.serve(message) == Ok()
-    assert pending.accepted.leaf_index == 512
+    assert pending.accepted.leaf_index == 7 * LEAVES
     begins = [shard.cursor for shard in town.house.world.shards.of(GROUP) if shard.shard < MEMBERSHIPS]
-    assert begins == [0, 0, 2]
+    assert begins == [0, 2]
     town.say(1)
     town.house.deliver()
     assert [one.seq for one in town.house.world.queueing_services.delivered[HERE] if one.config == newcomer.queue] == [

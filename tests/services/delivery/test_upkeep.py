@@ -192,7 +192,7 @@ def test_a_group_that_fails_does_not_keep_the_others_waiting(house: House) -> No
     assert upkeep(house).step() == 3
     heads = [house.head(GroupId(b"group %d" % number)) for number in range(3)]
     assert all(head.deleted for head in heads)
-    assert ("UpkeepFailed", "") in house.world.alarms.raised
+    assert ("upkeep-failed", "") in house.world.alarms.raised
 
 
 def test_what_a_creation_that_failed_wrote_is_collected(house: House) -> None:

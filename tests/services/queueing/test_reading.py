@@ -7,6 +7,7 @@ import pytest
 from chalicelib.errors import NoSuchEntry, NotFound, NotPermitted
 from chalicelib.protocol.delivery.parts import Reference
 from chalicelib.protocol.timestamps import DAY, HOUR, SECOND
+from chalicelib.services.queueing.reading import Waiting
 from chalicelib.services.queueing.state import LARGEST_ANSWER
 from tests.fakes.queueing import QueueWorld
 from tests.services.queueing.queues import GROUP, US, Hub, Owner, Qs
@@ -221,3 +222,32 @@ def test_being_there_is_noted_once_an_hour(world: QueueWorld, alice: Owner) -> N
         alice.fetch()
     assert touches() == 1
     assert world.tables.heads[alice.queue_id].active_at == world.clock()
+
+
+def test_one_fetch_waits_at_a_queue(world: QueueWorld, qs: Qs) -> None:
+    """A second one is answered at once; whoever has waited makes room, whatever came of it."""
+    alice, bob = qs.owner("alice"), qs.owner("bob")
+
+    def meanwhile() -> None:
+        world.waiting = lambda: None  # type: ignore[method-assign]
+        before = len(world.waits)
+        assert alice.fetch(wait_ms=5_000).entries == ()
+        assert len(world.waits) == before
+        assert bob.fetch(wait_ms=1_000).entries == ()
+        assert len(world.waits) > before
+
+    world.waiting = meanwhile  # type: ignore[method-assign]
+    assert alice.fetch(wait_ms=20_000).entries == ()
+    before = len(world.waits)
+    alice.fetch(wait_ms=1_000)
+    assert len(world.waits) > before
+
+
+def test_so_many_fetches_wait_in_a_container() -> None:
+    waiting = Waiting(most=2)
+    assert waiting.enter(b"one")
+    assert not waiting.enter(b"one")
+    assert waiting.enter(b"two")
+    assert not waiting.enter(b"three")
+    waiting.leave(b"one")
+    assert waiting.enter(b"three")

@@ -133,4 +133,4 @@ def test_a_sweep_goes_on_after_an_event_that_fails(house: House, alice: User, bo
 def test_the_operator_hears_of_events_that_wait(group: House, bob: User) -> None:
     group.world.fail("directory", "remove")
     bob.tell()
-    assert ("AccountEventDelayed", PROVIDER) in group.world.alarms.raised
+    assert ("account-event-delayed", PROVIDER) in group.world.alarms.raised

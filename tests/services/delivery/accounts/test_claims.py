@@ -1,13 +1,12 @@
 """How fast KeyPackages go, and how they are claimed between delivery services."""
 
-import dataclasses
-
 import pytest
 
 from chalicelib.errors import InvalidValue, Refusal, TooManyRequests, Unavailable
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.directory import AddPackage, KeyPackagesQuery, UserID
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer
+from chalicelib.protocol.mls.extensions import Extension
 from chalicelib.protocol.timestamps import HOUR
 from chalicelib.protocol.tls import decode
 from chalicelib.services.ports import Unreachable
@@ -39,8 +38,8 @@ def test_whoever_asks_a_users_packages_go_600_times_an_hour(house: House, alice:
     last = package(bob.clients[0], last_resort=True)
     bob.publish(last)
     query = KeyPackagesQuery(SUITE, (bob.user,)).encode()
-    for _ in range(600):
-        house.key_packages.answer(peer(US), query)
+    for number in range(600):
+        house.key_packages.answer(peer(f"{number % 2}.ds.example"), query)
     with pytest.raises(TooManyRequests) as told:
         house.serve(alice.claiming(bob))
     assert told.value.limit == "claims-of-user"
@@ -52,8 +51,8 @@ def test_whoever_asks_a_users_packages_go_600_times_an_hour(house: House, alice:
 def test_a_claim_that_is_refused_for_one_user_costs_the_others_nothing(house: House, alice: User, bob: User) -> None:
     bob.publish(package(bob.clients[0]))
     drained = KeyPackagesQuery(SUITE, (alice.user,)).encode()
-    for _ in range(600):
-        house.key_packages.answer(peer(US), drained)
+    for number in range(600):
+        house.key_packages.answer(peer(f"{number % 2}.ds.example"), drained)
     for _ in range(3):
         with pytest.raises(TooManyRequests):
             house.serve(alice.claiming(*(b"user %d" % number for number in range(98)), bob, alice))
@@ -97,8 +96,8 @@ def test_a_user_publishes_1000_packages_and_then_600_an_hour(house: House, bob: 
 
 
 def test_a_peers_query_that_is_refused_for_one_user_costs_the_peer_nothing(house: House, alice: User) -> None:
-    for _ in range(600):
-        house.key_packages.answer(peer("other.ds.example"), KeyPackagesQuery(SUITE, (alice.user,)).encode())
+    for number in range(600):
+        house.key_packages.answer(peer(f"{number % 2}.ds.example"), KeyPackagesQuery(SUITE, (alice.user,)).encode())
     crowd = [UserID(b"user %d" % number) for number in range(99)]
     for _ in range(20):
         with pytest.raises(TooManyRequests) as told:
@@ -188,6 +187,32 @@ def test_an_answer_ends_before_it_is_too_large_and_takes_nothing_of_those_left_o
 
 def heavy(user: User, number: int) -> AddPackage:
     person = Person(user.house, f"{user.name}-{number}", user=user.name)
-    sealed = dataclasses.replace(person.queue.sealed_config, ciphertext=b"c" * 15_500)
-    offered = person.identity.key_package(person.random, person.now).public
-    return AddPackage.sign(offered, dataclasses.replace(person.queue, sealed_config=sealed), person.identity.sign)
+    return AddPackage.sign(person.offering(Extension(0xF0F0, b"c" * 15_500)), person.queue, person.identity.sign)
+
+
+def test_one_user_takes_only_a_share_of_anothers_packages(house: House, alice: User, bob: User) -> None:
+    """[mds-claim-4]"""
+    carol = User(house, "carol")
+    carol.register()
+    for _ in range(5):
+        alice.claim(bob)
+    with pytest.raises(TooManyRequests) as told:
+        alice.claim(bob, carol)
+    assert told.value.limit == "claims-of-user-by-user"
+    for _ in range(5):
+        alice.claim(carol)
+        carol.claim(bob)
+    house.world.clock.advance(6 * 60_000)
+    alice.claim(bob)
+
+
+def test_one_peer_takes_half_of_a_users_packages(house: House, alice: User, bob: User) -> None:
+    """[mds-claim-4]"""
+    query = KeyPackagesQuery(SUITE, (bob.user,)).encode()
+    for _ in range(300):
+        house.key_packages.answer(peer("us.ds.example"), query)
+    with pytest.raises(TooManyRequests) as told:
+        house.key_packages.answer(peer("us.ds.example"), query)
+    assert told.value.limit == "claims-of-user-by-peer"
+    house.key_packages.answer(peer("asia.ds.example"), query)
+    alice.claim(bob)

@@ -11,6 +11,7 @@ from chalicelib.protocol.crypto import UnsupportedCipherSuite
 from chalicelib.protocol.delivery.directory import AddPackage, KeyPackagesQuery, UserID
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.responses import KeyPackagesAnswer
+from chalicelib.protocol.mls.extensions import Extension
 from chalicelib.protocol.timestamps import DAY, HOUR
 from chalicelib.services.delivery.senders import WrongSender
 from tests.protocol.mls.story import refused
@@ -83,12 +84,7 @@ def same_keys(person: Person) -> AddPackage:
 
 
 def large(person: Person) -> AddPackage:
-    capabilities = dataclasses.replace(person.identity.capabilities, extensions=tuple(range(1000, 1900)))
-    identity = dataclasses.replace(person.identity, capabilities=capabilities)
-    queue = dataclasses.replace(
-        person.queue, sealed_config=dataclasses.replace(person.queue.sealed_config, ciphertext=b"c" * (16 << 10))
-    )
-    return AddPackage.sign(identity.key_package(person.random, person.now).public, queue, identity.sign)
+    return AddPackage.sign(person.offering(Extension(0xF0F0, b"c" * (16 << 10))), person.queue, person.identity.sign)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def house() -> House:
 
 
 def forward(
-    house: House, domain: str = US, operation: str = "send-message", source: bytes = b"192.0.2.1"
+    house: House, domain: str = US, operation: str = "send-message", source: str = "192.0.2.1"
 ) -> tuple[int, str, bytes]:
     return house.proxy.forward(domain, operation, media.DS_MESSAGE, BODY, source)
 
@@ -84,14 +84,23 @@ def test_one_source_is_bounded_and_others_are_not_for_it(house: House) -> None:
     with pytest.raises(TooManyRequests) as told:
         forward(house)
     assert told.value.limit == "forwarded-by-source"
-    forward(house, source=b"192.0.2.2")
+    forward(house, source="192.0.2.2")
     house.world.clock.advance(SECOND)
     forward(house)
 
 
+def test_a_network_of_ipv6_is_one_source(house: House) -> None:
+    for number in range(300):
+        forward(house, source=f"2001:db8::{number:x}")
+    with pytest.raises(TooManyRequests) as told:
+        forward(house, source="2001:db8::ffff:1")
+    assert told.value.limit == "forwarded-by-source"
+    forward(house, source="2001:db8:0:1::1")
+
+
 def test_what_one_hub_gets_is_bounded(house: House) -> None:
     for number in range(1_000):
-        forward(house, source=b"%d" % number)
+        forward(house, source=str(number))
     with pytest.raises(TooManyRequests) as told:
         forward(house)
     assert told.value.limit == "forwarded-to-peer"

@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.errors import TooManyRequests, Unavailable
 from chalicelib.protocol.timestamps import HOUR
-from chalicelib.services.delivery.limits import Limit, Limits
+from chalicelib.services.limits import Limit, Limits
 from chalicelib.services.ports import Unreachable
 from tests.fakes.clock import START as NOW
 from tests.fakes.delivery import DeliveryWorld
