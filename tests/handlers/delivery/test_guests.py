@@ -67,7 +67,7 @@ def user(epsilon: Ap) -> Client:
 def message(user: Client, clock: SettableClock) -> bytes:
     """A request of that user that is more than one piece long; no two are the same."""
     fresh = Freshness(clock(), random.randbytes(NONCE_SIZE), Domain(DOMAIN))
-    nobody = UserID(random.Random(4).randbytes(PIECE + 100_000))
+    nobody = UserID(random.randbytes(PIECE + 100_000))
     sender = DSSenderID.user(hashlib.sha256(user.signature_key).digest())
     return sign_message(sender, DSRequest(KeyPackages(Domain(DOMAIN), SUITE, (nobody,), fresh)), user.sign).encode()
 
