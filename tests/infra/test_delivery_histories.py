@@ -112,7 +112,9 @@ class History:
 
     def rine(self, home: str) -> RineHand:
         name = f"rine-{self.seed}-{next(self.numbers)}"
-        return self.registered(home, RineHand(self.services, home, name, self.folder))
+        hand = self.registered(home, RineHand(self.services, home, name, self.folder))
+        hand.publish(1)  # Of a user that is named by a key, a provider may delete what was published (mds-account-5).
+        return hand
 
     def agentvault(self, home: str) -> AgentvaultHand:
         name = f"agentvault-{self.seed}-{next(self.numbers)}"
