@@ -36,5 +36,6 @@ def shared() -> Path:
     """Return the folder of texts and vectors beside the repository, or skip."""
     folder = Path(os.environ.get("GLADOS_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
+        # The texts and official vectors are no part of the project; it carries small vectors of its own.
         pytest.skip("there is no ../shared, and GLADOS_SHARED names no folder")
     return folder

@@ -84,7 +84,7 @@ def _once(route: Route, view: View, call: Call[Any], what: str) -> Response:
         response = _encode(route, view(call), call.request_id)
     except errors.Refusal as refusal:
         response = _refused(route, refusal, call.raw_body, call.request_id)
-    except BaseException:
+    except BaseException:  # Also where the worker is told to end: a key that stayed in flight would refuse its repeat.
         store.abandon(key)
         raise
     if response.status_code == 429 or response.status_code >= 500:

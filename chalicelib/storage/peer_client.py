@@ -144,8 +144,8 @@ class HttpsPeerClient:
         response = self._send(self.tls.identified(), peer, method, url, body, deadline)
         try:
             return _read(response, MOST_BYTES, deadline)
-        except BaseException:
-            response.close()  # What is left of the answer must not be read as the next one.
+        except BaseException:  # Whatever broke off: what is left of the answer must not be read as the next one.
+            response.close()
             raise
 
     def _send(

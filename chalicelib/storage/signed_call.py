@@ -136,7 +136,7 @@ class Connections:
         except OSError as error:
             sock.close()
             raise ConnectionClosedError(endpoint_url=self.url) from error
-        except BaseException:
+        except BaseException:  # Whatever broke off: a connection with half an answer on it serves nobody else.
             sock.close()
             raise
         if stays and len(self._idle) < _MOST_IDLE:

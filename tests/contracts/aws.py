@@ -222,6 +222,7 @@ def create_stack(stage: str, role: Role = "provider") -> None:
 def emulator() -> str:
     """Start the emulator once for this process and return its URL; clients find it by botocore's environment."""
     if importlib.util.find_spec("ministack") is None:
+        # The fakes are held to the same contracts without it.
         pytest.skip("ministack is not installed; the extra [local] has it")
     running = contextlib.ExitStack()
     url = running.enter_context(contextlib.contextmanager(_running)())

@@ -1,5 +1,6 @@
 """Devices for random histories: they remember what they sent, know who is in a group, and bear to be late."""
 
+import abc
 import os
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from infra.local.rine_device import RineDevice
 from infra.local.services import Services
 
 SUITE = 1
+FOLLOWS = "agentvault joins, follows and speaks in these histories; the others commit"
 EXPORT = ("a history", b"context", 32)
 Roster = frozenset[bytes]
 """The signature keys of a group's members."""
@@ -78,9 +80,9 @@ class Late(Device):
         self.memory = Remembering(self.signer)
         self.signer = self.memory
 
+    @abc.abstractmethod
     def placed(self, group_id: bytes) -> dict[bytes, int]:
         """Return the members' leaf indices by their signature keys."""
-        raise NotImplementedError
 
     def roster(self, group_id: bytes) -> Roster:
         """Return who is in the group."""
@@ -245,19 +247,19 @@ class AgentvaultHand(Late):
         return encoded
 
     def prepare_add(self, group_id: bytes, packages: Any) -> Commit:
-        raise NotImplementedError
+        raise NotImplementedError(FOLLOWS)
 
     def prepare_remove(self, group_id: bytes, leaf_index: int) -> Commit:
-        raise NotImplementedError
+        raise NotImplementedError(FOLLOWS)
 
     def prepare_resync(self, info: JoinInfo) -> Commit:
-        raise NotImplementedError
+        raise NotImplementedError(FOLLOWS)
 
     def accepted(self, group_id: bytes, commit: Commit) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(FOLLOWS)
 
     def refused(self, group_id: bytes) -> None:
-        raise NotImplementedError
+        raise NotImplementedError(FOLLOWS)
 
 
 def _placed(tree: bytes) -> dict[bytes, int]:

@@ -58,6 +58,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except NotPackaged:
         if index_is_reachable(tmp_path_factory.mktemp("probe")):
             raise
+        # Without a network nothing can be packaged, and that says nothing of the project.
         pytest.skip("the package index cannot be reached, and Chalice takes wheels from there")
     for name in STAGES:
         with zipfile.ZipFile(folder / name / "deployment.zip") as made:

@@ -101,7 +101,7 @@ class Accounts:
             return
         try:
             self._apply(taken)
-        except Exception:
+        except Exception:  # Whatever failed, the event is due again after a pause, and the failure goes on to be told.
             backoff = min(MINUTE << min(taken.version, 10), LONGEST_BACKOFF)
             self.events.postpone(taken, self.clock() + backoff)
             raise

@@ -48,6 +48,7 @@ def test_a_commit_touches_a_bounded_number_of_items() -> None:
 
 
 def test_growth_is_drawn(tmp_path: Path) -> None:
+    # The suite's own environment does without plots.
     pytest.importorskip("matplotlib", reason="plots need the extra `bench`")
     picture = tmp_path / "growth.png"
     _growth.draw(picture, "title", "members", {"a line": {10: 1.0, 100: 2.0}})

@@ -6,6 +6,7 @@ Each joins, commits what it can, receives what others commit, and says what it h
 client cannot do, it leaves out of `tasks`; the history then asks another.
 """
 
+import abc
 import contextlib
 import dataclasses
 import random
@@ -43,34 +44,34 @@ class Sent:
     welcomes: list[bytes]
 
 
-class Client:
+class Client(abc.ABC):
     """One client; the base knows nothing of MLS but its own key package."""
 
     tasks: frozenset[str] = frozenset()
 
-    def key_package(self) -> bytes:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def key_package(self) -> bytes: ...
 
-    def join(self, welcomes: list[bytes], tree: bytes) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def join(self, welcomes: list[bytes], tree: bytes) -> None: ...
 
-    def receive(self, message: bytes) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def receive(self, message: bytes) -> None: ...
 
-    def tree_hash(self) -> bytes:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def tree_hash(self) -> bytes: ...
 
     def exported(self) -> bytes | None:
         """Return an exported secret, from a client that exports any."""
         return None
 
+    @abc.abstractmethod
     def say(self, data: bytes) -> bytes:
         """Return an application message to the group."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def hear(self, message: bytes) -> bytes:
         """Return what somebody else said."""
-        raise NotImplementedError
 
 
 class Rine(Client):
