@@ -5,8 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.client import (
+    DeliveryClient,
+)
+from chalicelib.client.signer import Signer
+from chalicelib.protocol.crypto import cipher_suite
+from chalicelib.protocol.delivery import media
+from chalicelib.protocol.delivery.messages import ROUTES, DSMessage
+from chalicelib.protocol.delivery.responses import (
+    Answer,
+)
+from chalicelib.protocol.tls import decode
 from infra.local.authority import Authority
-from tests.storage.tls_server import Reply, Server, serving
+from tests.client.hub import KEY, NONCE, Serve, reply
+from tests.protocol.delivery.requests import DOMAIN
+from tests.storage.tls_server import Asked, Reply, Server, serving
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +48,37 @@ def pauses() -> list[float]:
 def tmp_ca(tmp_path: Path) -> str:
     """Return an authority that nobody is certified by."""
     return str(Authority(tmp_path / "stranger").cert)
+
+
+@pytest.fixture
+def serve(server: Server) -> Serve:
+    """Have the server take every well signed message that comes to its route, and answer all alike."""
+
+    def serving(answer: Answer, signer: Signer = KEY) -> list[DSMessage]:
+        taken: list[DSMessage] = []
+
+        def answer_one(asked: Asked) -> Reply:
+            message = decode(DSMessage.read, asked.body)
+            assert asked.headers["Content-Type"] == media.DS_MESSAGE
+            assert ROUTES[asked.path.removeprefix("/ds/v1/")] is message.request.request_type
+            message.verify(cipher_suite(signer.cipher_suite), signer.signature_key)
+            taken.append(message)
+            return reply(asked, answer)
+
+        server.answer = answer_one
+        return taken
+
+    return serving
+
+
+@pytest.fixture
+def client(server: Server, ca: str, pauses: list[float]) -> DeliveryClient:
+    return DeliveryClient(
+        server.origin,
+        DOMAIN,
+        KEY,
+        ca=ca,
+        clock=lambda: 1_700_000_000.5,
+        entropy=lambda size: NONCE[:size],
+        sleep=pauses.append,
+    )
