@@ -19,7 +19,7 @@ from tests.contracts import aws
 from tests.contracts.delivery import on_aws
 from tests.fakes.delivery import DeliveryWorld
 from tests.services.delivery.house import GROUP, House, Person
-from tests.services.delivery.test_privacy import KEY, Insider
+from tests.services.delivery.sealed.insiders import KEY, Insider
 from tests.storage.test_at_rest import leaves
 
 PORTS = ("groups", "objects", "inboxes", "garbage", "rounds", "shards", "wakes", "hints", "memberships", "keys")

@@ -17,7 +17,7 @@ from tests.fakes.clock import SettableClock
 from tests.handlers.delivery.conftest import DOMAIN
 from tests.handlers.delivery.test_accounts import said
 from tests.handlers.edge import Edge
-from tests.services.delivery.test_privacy import Insider
+from tests.services.delivery.sealed.insiders import Insider
 
 GROUP = GroupId(b"a group behind doors")
 
