@@ -1,6 +1,5 @@
 """Every struct: what is encoded is decoded, what is decoded is encoded, and no other bytes are taken."""
 
-import contextlib
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from chalicelib.protocol.delivery.sealed import Sealed
 from chalicelib.protocol.tls import decode, opaque, uint16, uint32, uint64
 from tests.protocol.delivery import strategies
 from tests.protocol.delivery.strategies import STRUCTS
+from tests.protocol.one_encoding import has_no_encoding_for_a_part, has_no_second_encoding, is_decoded_again
 
 quick = settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
 EVERY = {**STRUCTS, **strategies.BODIES, **strategies.ANSWERS}
@@ -39,44 +39,17 @@ def test_there_are_values_of_every_request_and_answer() -> None:
 
 @pytest.mark.parametrize("struct", EVERY, ids=lambda struct: struct.__name__)
 def test_what_is_encoded_is_decoded(struct: Any) -> None:
-    @quick
-    @given(EVERY[struct])
-    def check(value: Any) -> None:
-        encoded = value.encode()
-        decoded = decode(struct.read, encoded)
-        assert decoded == value
-        assert type(decoded) is type(value)
-        assert decoded.encode() == encoded
-
-    check()
+    is_decoded_again(struct, EVERY[struct], quick)
 
 
 @pytest.mark.parametrize("struct", EVERY, ids=lambda struct: struct.__name__)
 def test_no_part_of_an_encoding_is_one(struct: Any) -> None:
-    @settings(quick, max_examples=8)
-    @given(EVERY[struct])
-    def check(value: Any) -> None:
-        encoded = value.encode()
-        for size in range(len(encoded)):
-            with pytest.raises(DecodeError):
-                decode(struct.read, encoded[:size])
-        with pytest.raises(DecodeError, match="after the end"):
-            decode(struct.read, encoded + b"\x00")
-
-    check()
+    has_no_encoding_for_a_part(struct, EVERY[struct], settings(quick, max_examples=8))
 
 
 @pytest.mark.parametrize("struct", [one for one in EVERY if one.__name__ not in EMPTY], ids=lambda one: one.__name__)
 def test_a_changed_byte_is_refused_or_encoded_again_as_it_is(struct: Any) -> None:
-    @quick
-    @given(EVERY[struct], st.data())
-    def check(value: Any, data: st.DataObject) -> None:
-        changed = bytearray(value.encode())
-        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-        with contextlib.suppress(DecodeError):
-            assert decode(struct.read, bytes(changed)).encode() == bytes(changed)
-
-    check()
+    has_no_second_encoding(struct, EVERY[struct], quick)
 
 
 @quick

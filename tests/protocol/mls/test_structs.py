@@ -1,11 +1,9 @@
 """Every struct: what is encoded is decoded, what is decoded is encoded, and no other bytes are taken."""
 
-import contextlib
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.mls.framing import FramedContent, Sender, SenderType, decode_message
@@ -14,49 +12,24 @@ from chalicelib.protocol.mls.proposals import PROPOSALS, read_proposal
 from chalicelib.protocol.tls import Reader, decode, uint16
 from tests.protocol.mls.story import Story
 from tests.protocol.mls.strategies import STRUCTS, leaf_node
+from tests.protocol.one_encoding import has_no_encoding_for_a_part, has_no_second_encoding, is_decoded_again
 
 quick = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
 def test_what_is_encoded_is_decoded(struct: Any) -> None:
-    @quick
-    @given(STRUCTS[struct])
-    def check(value: Any) -> None:
-        encoded = value.encode()
-        decoded = decode(struct.read, encoded)
-        assert decoded == value
-        assert decoded.encode() == encoded
-
-    check()
+    is_decoded_again(struct, STRUCTS[struct], quick)
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
 def test_no_part_of_an_encoding_is_one(struct: Any) -> None:
-    @settings(quick, max_examples=15)
-    @given(STRUCTS[struct])
-    def check(value: Any) -> None:
-        encoded = value.encode()
-        for size in range(len(encoded)):
-            with pytest.raises(DecodeError):
-                decode(struct.read, encoded[:size])
-        with pytest.raises(DecodeError, match="after the end"):
-            decode(struct.read, encoded + b"\x00")
-
-    check()
+    has_no_encoding_for_a_part(struct, STRUCTS[struct], settings(quick, max_examples=15))
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
 def test_a_changed_byte_is_refused_or_encoded_again_as_it_is(struct: Any) -> None:
-    @quick
-    @given(STRUCTS[struct], st.data())
-    def check(value: Any, data: st.DataObject) -> None:
-        changed = bytearray(value.encode())
-        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-        with contextlib.suppress(DecodeError):
-            assert decode(struct.read, bytes(changed)).encode() == bytes(changed)
-
-    check()
+    has_no_second_encoding(struct, STRUCTS[struct], quick)
 
 
 @quick
