@@ -42,6 +42,13 @@ EVERYTHING = {
 }
 """What a history is not over without."""
 
+ALONE: dict[str, type[OwnHand | RineHand]] = {
+    "delete": RineHand,
+    "OwnHand come back": OwnHand,
+    "RineHand come back": RineHand,
+}
+"""What is done while nobody else is at work, and who joins for it if there is nobody to whom it could be done."""
+
 Kind = TypeVar("Kind", OwnHand, RineHand, AgentvaultHand)
 Hand = OwnHand | RineHand | AgentvaultHand
 
@@ -188,7 +195,8 @@ class History:
 
     def come_back(self, room: Room, hand: OwnHand | RineHand) -> None:
         """Have somebody lose its state, and come back by an external commit."""
-        hand.lose(room.group_id)
+        if not hand.lost:
+            hand.lose(room.group_id)
         with contextlib.suppress(rine_mls.RineMlsError):  # It needs the tree inside the GroupInfo; is it there?
             hand.come_back(room.group_id, room.hub)
             room.committed(hand)
@@ -221,7 +229,7 @@ class History:
         """Let up to three things happen at once, and sometimes a service die meanwhile."""
         rooms = [room for room in self.rooms if room.members]
         if self.random.random() < 0.15:
-            self.alone(self.random.choice(rooms))
+            self.alone(rooms)
             return
         busy: set[Hand] = set()
         tasks = [task for _ in range(3) if (task := self.task(self.random.choice(rooms), busy))]
@@ -265,20 +273,29 @@ class History:
         newcomer: Hand = self.newcomer(room)
         return lambda: self.add(room, hand, newcomer)
 
-    def alone(self, room: Room) -> None:
-        """Let somebody lose its state or be deleted, with nobody else at work."""
-        committers = [hand for hand in room.members if not isinstance(hand, AgentvaultHand) and not hand.lost]
-        if len(committers) < 3:
+    def alone(self, rooms: list[Room]) -> None:
+        """Let somebody lose its state or be deleted, with nobody else at work: what has been done least."""
+        what = min(ALONE, key=lambda one: (self.done[one], self.random.random()))
+        room = self.random.choice([room for room in rooms if room.deletes or what != "delete"])
+        present = [hand for hand in room.members if isinstance(hand, OwnHand | RineHand)]
+        committers = [hand for hand in present if not hand.lost]
+        if not committers:
             return
-        if room.deletes and self.random.random() < 0.6:
-            at_hub = [hand for hand in room.members if hand.domain == room.hub]
-            doomed = [hand for hand in at_hub if hand not in committers[:2]]
-            if doomed:
-                self.delete(room, self.random.choice(doomed))
+        if what == "delete":
+            fit = [hand for hand in present if hand.domain == room.hub and hand not in committers[:2]]
+        else:
+            fit = [hand for hand in present if isinstance(hand, ALONE[what])]
+            fit = [hand for hand in fit if hand.lost] or [hand for hand in fit if hand not in committers[:1]]
+        if not fit:
+            home = next(home for home, domain in self.services.domains.items() if domain == room.hub)
+            self.add(room, committers[0], self.own(home) if ALONE[what] is OwnHand else self.rine(home))
             return
-        hand = self.random.choice(committers)
+        hand = self.random.choice(fit)
+        if what == "delete":
+            self.delete(room, hand)
+            return
         hand.drain()
-        if hand.inside(room.group_id):
+        if hand.lost or hand.inside(room.group_id):
             self.come_back(room, hand)
 
     def settle(self, room: Room) -> None:
