@@ -44,6 +44,7 @@ class AwsShards:
             dict(shard.sent),
             dict(shard.behind),
             shard.leased_until,
+            dict(shard.unread),
         )
         put = Put(GROUPS, rows_of.shard_row(saved), "#version = :version", {"version": shard.version})
         try:

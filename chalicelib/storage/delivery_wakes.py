@@ -6,12 +6,25 @@ A group that only waits stands in shards of its own, so that however many there 
 is written over by each transaction that adds to the group's log, and removed by whoever delivered all of it.
 """
 
+import contextlib
 import hashlib
 import heapq
 
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import GroupId
-from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Item, Put, Update, blob, number
+from chalicelib.storage.delivery_rows import GROUPS, HEAD, key
+from chalicelib.storage.dynamodb import (
+    Cancelled,
+    Check,
+    ConditionFailed,
+    Database,
+    Delete,
+    Item,
+    Put,
+    Update,
+    blob,
+    number,
+)
 from chalicelib.storage.items import DUE_SHARDS
 
 WAKES = "wakes"
@@ -49,11 +62,14 @@ class AwsWakes:
         found = [(number(row, "next_at"), blob(row, "g")) for rows in shards for row in rows]
         return [GroupId(group_id) for _, group_id in heapq.nsmallest(most, found)]
 
-    def postpone(self, group_id: GroupId, next_at: int, *, waiting: bool = False) -> None:
-        """Make a group due at another time, unless everything was delivered meanwhile."""
+    def postpone(self, group_id: GroupId, next_at: int, seq: int | None = None, *, waiting: bool = False) -> None:
+        """Make a group due at another time, unless everything was delivered meanwhile, or its log has grown."""
         values: Item = {"next_at": next_at, "shard": _due_shard(group_id, waiting=waiting)}
         move = "SET #next_at = :next_at, #due_shard = :shard"
-        change = Update(WAKES, {"g": group_id}, move, "attribute_exists(#g)", values)
+        condition = "attribute_exists(#g)"
+        if seq is not None:
+            condition, values = f"{condition} AND #seq <= :seq", {**values, "seq": seq}
+        change = Update(WAKES, {"g": group_id}, move, condition, values)
         try:
             self.database.write(change, repeatable=True)
         except ConditionFailed:
@@ -66,3 +82,9 @@ class AwsWakes:
             self.database.write(done, repeatable=True)
         except ConditionFailed:
             return
+
+    def retire(self, group_id: GroupId) -> None:
+        """Let a group go that has no head."""
+        nothing = Check(GROUPS, key(group_id, HEAD), "attribute_not_exists(#g)")
+        with contextlib.suppress(Cancelled):
+            self.database.transact([nothing, Delete(WAKES, {"g": group_id})])
