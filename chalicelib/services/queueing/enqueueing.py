@@ -239,7 +239,7 @@ class Enqueueing:
     def _sender(self, queue_id: QueueId, request: EnqueueRequest) -> Sender:
         """Name hub and group as this queue alone does: that two queues are in one group does not show."""
         hub = self.digests.digest("queue's hub", queue_id, request.hub)
-        group = self.digests.digest("queue's group", queue_id, request.group_id)
+        group = self.digests.digest("queue's group", queue_id, request.hub, request.group_id)
         return Sender(hub[:NAME_SIZE], group[:NAME_SIZE])
 
     def _make_room(self, head: Head, now: int) -> Head:
