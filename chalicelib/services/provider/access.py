@@ -17,7 +17,7 @@ from chalicelib.errors import (
     InvalidToken,
     TokenRefused,
 )
-from chalicelib.protocol.glados.signed import read_jwk, sign, verify
+from chalicelib.protocol.signed import read_jwk, sign, verify
 from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.identities import ulid
 from chalicelib.services.provider.ports import Accounts, Keyring

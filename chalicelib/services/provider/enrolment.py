@@ -5,7 +5,7 @@ import re
 
 from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.protocol.base64url import encode_base64url
-from chalicelib.protocol.glados.identifiers import is_domain
+from chalicelib.protocol.domains import is_domain
 from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.ports import Accounts, Keyring
 from chalicelib.services.provider.state import SCOPES_OF, Account, ProviderId, Versioned

@@ -12,7 +12,7 @@ import dataclasses
 import math
 
 from chalicelib.errors import SendingPaused, TooManyRequests, Unavailable
-from chalicelib.protocol.glados import sketch
+from chalicelib.protocol import sketch
 from chalicelib.protocol.glados.identifiers import Sii, phone_region
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.protocol.timestamps import DAY, SECOND
