@@ -12,7 +12,7 @@ import heapq
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Item, Put, Update, blob, number
-from chalicelib.storage.items import DUE_SHARDS
+from chalicelib.storage.rows import DUE_SHARDS
 
 WAKES = "wakes"
 DELAY = 5 * SECOND

@@ -19,7 +19,6 @@ import msgspec
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.identities import time_of, ulid
 from chalicelib.services.provider.state import Count, Event, LimitKey, OutboxEntry, Pair, PairKey, Verification
 from chalicelib.services.provider.state import VerificationId as Id
 from chalicelib.services.provider.writes import (
@@ -40,9 +39,11 @@ from chalicelib.services.provider.writes import (
     TakeAttempt,
     Write,
 )
+from chalicelib.services.ulids import time_of, ulid
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text
 from chalicelib.storage.records import RecordRows
+from chalicelib.storage.rows import DUE_SHARDS, gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 VERIFY = "verify"
@@ -54,7 +55,6 @@ LOG = "log"
 KEPT = 7 * DAY
 EVENT_LIFE = 30 * DAY
 LOG_SHARDS = 16
-DUE_SHARDS = 8
 
 _UNTAKEN = "attribute_not_exists(#id)"
 
@@ -77,11 +77,6 @@ class SealedEvent(msgspec.Struct, frozen=True):
 def ignorable(write: Write) -> bool:
     """Tell whether a failed condition means that there is nothing left to do."""
     return isinstance(write, AddOutbox | ClearDelay | RecordDelivery | DropOutbox)
-
-
-def gone_at(moment: int) -> int:
-    """Return a time to live from a time in milliseconds."""
-    return moment // SECOND + 1
 
 
 class Items:

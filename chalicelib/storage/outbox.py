@@ -4,7 +4,8 @@ import heapq
 
 from chalicelib.services.provider.state import OutboxEntry, OutboxId, OutboxKind
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Update, blob, number, text
-from chalicelib.storage.items import DUE_SHARDS, OUTBOX
+from chalicelib.storage.items import OUTBOX
+from chalicelib.storage.rows import DUE_SHARDS
 from chalicelib.storage.sealing import Sealer
 
 _KINDS: dict[str, OutboxKind] = {"code": "code", "event": "event", "claim": "claim"}

@@ -19,9 +19,9 @@ from chalicelib.errors import (
 )
 from chalicelib.protocol.signed import read_jwk, sign, verify
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.identities import ulid
 from chalicelib.services.provider.ports import Accounts, Keyring
 from chalicelib.services.provider.state import SCOPES, Account, ProviderId
+from chalicelib.services.ulids import ulid
 
 TOKEN_SECONDS = 900
 MOST_REMEMBERED = 2_000

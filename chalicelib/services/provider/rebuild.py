@@ -21,10 +21,10 @@ from chalicelib.protocol.glados.filters import HEADROOM, Parameters, choose_n, c
 from chalicelib.protocol.glados.mappings import Change
 from chalicelib.protocol.signed import sign
 from chalicelib.protocol.timestamps import DAY, HOUR, format_time
-from chalicelib.services.ports import Alarms, Clock, Lost
+from chalicelib.services.ports import Alarms, Clock, Lost, Versioned
 from chalicelib.services.provider.ports import FilterObjects, FilterPointer, Hints, Keyring, RebuildJobs, Scans, Store
 from chalicelib.services.provider.sequencer import signed_head
-from chalicelib.services.provider.state import FilterVersion, Pointer, RebuildJob, StoredObject, Versioned
+from chalicelib.services.provider.state import FilterVersion, Pointer, RebuildJob, StoredObject
 from chalicelib.services.provider.writes import ReplaceRecords, Stale
 
 MOST_TRIES = 10
