@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from chalicelib.errors import Refusal
 from chalicelib.protocol.bodies import Body
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.services.accounts.state import Account, Presented
 from chalicelib.services.limits import Allowance
-from chalicelib.services.provider.access import Presented
-from chalicelib.services.provider.state import Account
 
 if TYPE_CHECKING:
     from chalicelib.services.delivery.state import DsPeer

@@ -6,8 +6,9 @@ import msgspec
 
 from chalicelib.protocol.glados.mappings import Provider
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.accounts.state import ProviderId
 from chalicelib.services.ports import Clock
-from chalicelib.services.provider.state import Event, EventId, ProviderId
+from chalicelib.services.provider.state import Event, EventId
 from chalicelib.services.ulids import earliest, time_of
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Update, blob, number, text
 from chalicelib.storage.items import EVENT_LIFE, EVENTS, SealedEvent, event_day, event_key
