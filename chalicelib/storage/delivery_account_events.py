@@ -16,7 +16,8 @@ from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import MARK_LIFE, AccountEvent
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.dynamodb import SCHEMA, ConditionFailed, Database, Item, Update, blob, number, text
-from chalicelib.storage.items import DUE_SHARDS, gone_at
+from chalicelib.storage.items import DUE_SHARDS
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 EVENTS = "account-events"

@@ -42,6 +42,7 @@ from chalicelib.services.provider.writes import (
 )
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.records import RecordRows
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
@@ -77,11 +78,6 @@ class SealedEvent(msgspec.Struct, frozen=True):
 def ignorable(write: Write) -> bool:
     """Tell whether a failed condition means that there is nothing left to do."""
     return isinstance(write, AddOutbox | ClearDelay | RecordDelivery | DropOutbox)
-
-
-def gone_at(moment: int) -> int:
-    """Return a time to live from a time in milliseconds."""
-    return moment // SECOND + 1
 
 
 class Items:

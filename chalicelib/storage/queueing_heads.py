@@ -15,7 +15,7 @@ from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.ports import Lost
 from chalicelib.services.queueing.state import Head, QueueId
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, Update, blob, number
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 
 QUEUES = "queues"
 HEAD = "head"
