@@ -11,7 +11,6 @@
 `Stale`. Rows that expire carry `gone_at` in seconds, which DynamoDB reads as time to live.
 """
 
-import hashlib
 import os
 
 import msgspec
@@ -41,9 +40,10 @@ from chalicelib.services.provider.writes import (
 )
 from chalicelib.services.ulids import time_of, ulid
 from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.due import DueIndex
 from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.records import RecordRows
-from chalicelib.storage.rows import DUE_SHARDS, gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 VERIFY = "verify"
@@ -55,6 +55,7 @@ LOG = "log"
 KEPT = 7 * DAY
 EVENT_LIFE = 30 * DAY
 LOG_SHARDS = 16
+DUE = DueIndex(OUTBOX)
 
 _UNTAKEN = "attribute_not_exists(#id)"
 
@@ -305,8 +306,7 @@ class Items:
             "sealed": self.sealer.seal(OUTBOX, entry.outbox_id, entry.ref.encode()),
             "attempts": entry.attempts,
             "created_at": entry.created_at,
-            "next_at": entry.next_at,
-            "due_shard": hashlib.sha256(entry.outbox_id.encode()).digest()[0] % DUE_SHARDS,
+            **DUE.place(entry.outbox_id.encode(), entry.next_at),
         }
 
 
