@@ -62,7 +62,7 @@ def store() -> AwsStore:
 @functools.cache
 def hints() -> AwsHints:
     """The queues' sending side."""
-    return AwsHints(config().stage, wiring.alarms())
+    return AwsHints(wiring.queues())
 
 
 @functools.cache

@@ -45,6 +45,7 @@ from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_filters import AwsPeerFilters
 from chalicelib.storage.peer_heads import AwsPeerHeads
 from chalicelib.storage.pending_log import AwsPendingLog
+from chalicelib.storage.queues import Queues
 from chalicelib.storage.rebuild_jobs import AwsRebuildJobs
 from chalicelib.storage.scans import AwsScans
 from chalicelib.storage.sealing import Sealer
@@ -138,7 +139,7 @@ def container(stage: str, clock: SettableClock) -> AwsPorts:
         idempotency=AwsIdempotency(database, keys, sealer),
         buckets=AwsBuckets(database),
         keyring=AwsKeyring(keys),
-        hints=AwsHints(stage, alarms),
+        hints=AwsHints(Queues(stage, alarms)),
         trust_lists=AwsTrustLists(database, clock),
         peer_heads=AwsPeerHeads(database),
         filter_objects=objects,
