@@ -29,6 +29,7 @@ from chalicelib.storage.filter_pointer import AwsFilterPointer
 from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.items import Items
 from chalicelib.storage.messenger import AwsMessenger
+from chalicelib.storage.objects import Objects
 from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_client import HttpsPeerClient
 from chalicelib.storage.peer_filters import AwsPeerFilters
@@ -85,7 +86,7 @@ def peer_client() -> HttpsPeerClient:
 @functools.cache
 def filter_objects() -> AwsFilterObjects:
     """Immutable filter objects."""
-    return AwsFilterObjects(config().stage)
+    return AwsFilterObjects(Objects(config().stage, "filters"))
 
 
 @functools.cache

@@ -41,6 +41,7 @@ from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.idempotency import AwsIdempotency
 from chalicelib.storage.items import Items
 from chalicelib.storage.keyring import AwsKeyring
+from chalicelib.storage.objects import Objects
 from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_filters import AwsPeerFilters
 from chalicelib.storage.peer_heads import AwsPeerHeads
@@ -122,7 +123,7 @@ def container(stage: str, clock: SettableClock) -> AwsPorts:
     sealer = Sealer(keys)
     items = Items(keys, sealer, clock)
     account_rows = AccountRows(sealer)
-    objects = AwsFilterObjects(stage)
+    objects = AwsFilterObjects(Objects(stage, "filters"))
     alarms = AwsAlarms(stage, clock)
     return AwsPorts(
         stage=stage,
