@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from chalicelib import config
 from chalicelib.errors import Refusal
 from chalicelib.protocol.base64url import encode_base64url
-from chalicelib.protocol.glados.signed import TYPS, SigningKey, sign
 from chalicelib.protocol.glados.trust import TrustList
+from chalicelib.protocol.signed import TYPS, SigningKey, sign
 from chalicelib.protocol.timestamps import format_time
 from chalicelib.services.provider.state import SCOPES, Account
 

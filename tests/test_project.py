@@ -123,3 +123,16 @@ def test_what_a_cold_start_does_not_need_is_not_imported_and_nothing_is_built(st
 def test_no_file_is_longer_than_one_can_read(folder: str) -> None:
     lines = {str(path): len(path.read_text().splitlines()) for path in (REPOSITORY / folder).rglob("*.py")}
     assert {path: length for path, length in lines.items() if length > LONGEST_FILE} == {}
+
+
+def test_no_fixture_is_kept_for_longer_than_what_it_was_made_of(request: pytest.FixtureRequest) -> None:
+    """A folder that has something of its own in its parent's place has all that is made of it, too.
+
+    Else the tests' order decides whose it is: pytest makes such a fixture once for the folder that defines it.
+    """
+    for item in request.session.items:
+        known = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009 - pytest shows this nowhere else
+        for fixture in [defined[-1] for defined in known.values() if defined[-1].scope in {"package", "session"}]:
+            made_of = [known[name][-1] for name in fixture.argnames if name in known]
+            inner = [one.argname for one in made_of if one.baseid.startswith(f"{fixture.baseid}/")]
+            assert not inner, f"{item.nodeid}: {fixture.argname} is kept for {fixture.baseid} and made of {inner}"

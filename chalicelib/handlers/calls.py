@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from chalicelib.errors import Refusal
-from chalicelib.protocol.glados.client_api import Body
+from chalicelib.protocol.bodies import Body
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.services.limits import Allowance
 from chalicelib.services.provider.access import Presented
-from chalicelib.services.provider.limits import Allowance
 from chalicelib.services.provider.state import Account
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from chalice import Response
 from chalicelib import errors, wiring
 from chalicelib.handlers import bodies, callers, log, problems
 from chalicelib.handlers.calls import Call, Reply, Route
-from chalicelib.services.provider.limits import Allowance
+from chalicelib.services.limits import Allowance
 from chalicelib.services.provider.ports import StoredAnswer
 from chalicelib.services.provider.state import Account
 

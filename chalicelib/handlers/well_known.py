@@ -6,7 +6,7 @@ from chalicelib import wiring
 from chalicelib.handlers import openapi
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.routing import Door
-from chalicelib.protocol.glados.signed import TYPS, Typ
+from chalicelib.protocol.signed import TYPS, Typ
 
 door = Door(__name__)
 

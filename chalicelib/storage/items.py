@@ -18,7 +18,6 @@ import msgspec
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.identities import time_of, ulid
 from chalicelib.services.provider.state import Count, Event, LimitKey, OutboxEntry, Pair, PairKey, Verification
 from chalicelib.services.provider.state import VerificationId as Id
 from chalicelib.services.provider.writes import (
@@ -39,6 +38,7 @@ from chalicelib.services.provider.writes import (
     TakeAttempt,
     Write,
 )
+from chalicelib.services.ulids import time_of, ulid
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.due import DueIndex
 from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text

@@ -16,7 +16,7 @@ from chalicelib.errors import DecodeError
 from chalicelib.protocol.base64url import decode_base64url, encode_base64url
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import MappingId
-from chalicelib.protocol.glados.signed import SigningKey, Typ
+from chalicelib.protocol.signed import SigningKey, Typ
 from chalicelib.storage.datakeys import SIGNING, DataKey, DataKeys
 from chalicelib.storage.sealing import keyed_hash
 

@@ -17,7 +17,8 @@ from chalicelib.protocol.glados.identifiers import Sii, ssi
 from chalicelib.protocol.glados.mappings import Mapping, Provider, Records
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords, Versioned
+from chalicelib.services.ports import Versioned
+from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords
 from chalicelib.services.provider.writes import ReplaceRecords
 from chalicelib.storage.dynamodb import SCHEMA, Item, Put
 from chalicelib.storage.notation import to_wire

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.glados.trust import TrustList
 from chalicelib.protocol.timestamps import SECOND
-from chalicelib.services.ports import Clock, Lost
-from chalicelib.services.provider.state import Account, Heads, PeerHead, ProviderId, Subscription, Versioned
+from chalicelib.services.ports import Clock, Lost, Versioned
+from chalicelib.services.provider.state import Account, Heads, PeerHead, ProviderId, Subscription
 from tests.fakes.faults import Fake, Faults, fallible, require
 from tests.fakes.tables import Row, Tables, Token
 

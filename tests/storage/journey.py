@@ -4,7 +4,6 @@ import dataclasses
 
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Mapping, Provider, choose, confirm, remove
-from chalicelib.services.provider.identities import ulid
 from chalicelib.services.provider.state import (
     Account,
     Event,
@@ -32,6 +31,7 @@ from chalicelib.services.provider.writes import (
     SpendProof,
     TakeAttempt,
 )
+from chalicelib.services.ulids import ulid
 from tests.contracts.aws import AwsPorts
 
 DAY = 86_400_000

@@ -17,11 +17,11 @@ from chalicelib.errors import (
     InvalidToken,
     TokenRefused,
 )
-from chalicelib.protocol.glados.signed import read_jwk, sign, verify
+from chalicelib.protocol.signed import read_jwk, sign, verify
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.identities import ulid
 from chalicelib.services.provider.ports import Accounts, Keyring
 from chalicelib.services.provider.state import SCOPES, Account, ProviderId
+from chalicelib.services.ulids import ulid
 
 TOKEN_SECONDS = 900
 MOST_REMEMBERED = 2_000

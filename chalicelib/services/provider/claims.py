@@ -16,8 +16,8 @@ from chalicelib.errors import DecodeError, TooManyRequests, Unavailable
 from chalicelib.protocol.glados import mappings
 from chalicelib.protocol.glados.federation_api import Claim, ClaimAnswer, read_signed
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
-from chalicelib.protocol.glados.signed import sign, verify
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.protocol.signed import sign, verify
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
 from chalicelib.services.ports import Alarms, Buckets, Clock, Entropy, Refused, Unreachable
 from chalicelib.services.provider.notices import announce

@@ -5,10 +5,10 @@ import re
 
 from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.protocol.base64url import encode_base64url
-from chalicelib.protocol.glados.identifiers import is_domain
-from chalicelib.services.ports import Clock, Entropy
+from chalicelib.protocol.domains import is_domain
+from chalicelib.services.ports import Clock, Entropy, Versioned
 from chalicelib.services.provider.ports import Accounts, Keyring
-from chalicelib.services.provider.state import SCOPES_OF, Account, ProviderId, Versioned
+from chalicelib.services.provider.state import SCOPES_OF, Account, ProviderId
 
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)

@@ -12,11 +12,11 @@ import dataclasses
 import math
 
 from chalicelib.errors import SendingPaused, TooManyRequests, Unavailable
-from chalicelib.protocol.glados import sketch
+from chalicelib.protocol import sketch
 from chalicelib.protocol.glados.identifiers import Sii, phone_region
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.limits import Lease, LeasedLimit
+from chalicelib.services.limits import Allowance, Lease, LeasedLimit
 from chalicelib.services.ports import Alarms, Buckets, Unreachable
 from chalicelib.services.provider.ports import Keyring
 from chalicelib.services.provider.state import Account
@@ -33,17 +33,6 @@ UNGUARDED: Guard = contextlib.nullcontext()
 SENDS_BURST = 200
 SENDS_A_MINUTE = 60
 REGION_BURST = 100
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Allowance:
-    """What is left of a limit, as a lower bound: for the RateLimit headers."""
-
-    policy: str
-    quota: int
-    window_seconds: int
-    remaining: int
-    reset_seconds: int
 
 
 @dataclasses.dataclass(slots=True)

@@ -21,8 +21,9 @@ from chalicelib.protocol.glados.federation_api import (
 from chalicelib.protocol.glados.filters import Parameters
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Mapping, MappingId
-from chalicelib.protocol.glados.signed import SigningKey, Typ
 from chalicelib.protocol.glados.trust import Peer, TrustList
+from chalicelib.protocol.signed import SigningKey, Typ
+from chalicelib.services.ports import Versioned
 from chalicelib.services.provider.state import (
     Account,
     Count,
@@ -44,7 +45,6 @@ from chalicelib.services.provider.state import (
     Subscription,
     Verification,
     VerificationId,
-    Versioned,
 )
 from chalicelib.services.provider.writes import Write
 

@@ -19,12 +19,12 @@ from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.federation_api import Manifest, ObjectRef
 from chalicelib.protocol.glados.filters import HEADROOM, Parameters, choose_n, count_bits, has_bit, set_bits
 from chalicelib.protocol.glados.mappings import Change
-from chalicelib.protocol.glados.signed import sign
+from chalicelib.protocol.signed import sign
 from chalicelib.protocol.timestamps import DAY, HOUR, format_time
-from chalicelib.services.ports import Alarms, Clock, Lost
+from chalicelib.services.ports import Alarms, Clock, Lost, Versioned
 from chalicelib.services.provider.ports import FilterObjects, FilterPointer, Hints, Keyring, RebuildJobs, Scans, Store
 from chalicelib.services.provider.sequencer import signed_head
-from chalicelib.services.provider.state import FilterVersion, Pointer, RebuildJob, StoredObject, Versioned
+from chalicelib.services.provider.state import FilterVersion, Pointer, RebuildJob, StoredObject
 from chalicelib.services.provider.writes import ReplaceRecords, Stale
 
 MOST_TRIES = 10

@@ -16,7 +16,7 @@ from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.federation_api import Head
 from chalicelib.protocol.glados.filters import indexes
 from chalicelib.protocol.glados.identifiers import Sii
-from chalicelib.protocol.glados.signed import sign
+from chalicelib.protocol.signed import sign
 from chalicelib.protocol.timestamps import format_time
 from chalicelib.services.ports import Alarms, Clock, Lost
 from chalicelib.services.provider.ports import FilterObjects, FilterPointer, Keyring, PeerFilters, PendingLog

@@ -5,7 +5,7 @@ business (nothing derived from an identifier, a user id or a body is stored unke
 """
 
 import dataclasses
-from typing import Generic, Literal, NewType, TypeVar
+from typing import Literal, NewType
 
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS, Purpose
 from chalicelib.protocol.glados.federation_api import DeltaRef
@@ -13,7 +13,6 @@ from chalicelib.protocol.glados.filters import Parameters
 from chalicelib.protocol.glados.identifiers import Channel, Sii
 from chalicelib.protocol.glados.mappings import Provider, Records
 
-Value = TypeVar("Value")
 ProviderId = NewType("ProviderId", str)
 VerificationId = NewType("VerificationId", str)
 EventId = NewType("EventId", str)
@@ -80,14 +79,6 @@ class Account:
     def named(self, gp: str) -> Provider:
         """Return the account as mappings and notices name it."""
         return Provider(self.provider_id, self.name, gp)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Versioned(Generic[Value]):
-    """A stored value with what its adapter needs for a compare-and-swap; None stands for "no row yet"."""
-
-    value: Value
-    token: object
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

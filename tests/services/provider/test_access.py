@@ -10,7 +10,7 @@ from chalicelib.errors import (
     TokenRefused,
     UnknownCertificate,
 )
-from chalicelib.protocol.glados.signed import sign
+from chalicelib.protocol.signed import sign
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.provider.state import Account
 from chalicelib.services.provider.trusting import calling
