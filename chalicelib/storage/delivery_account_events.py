@@ -7,19 +7,18 @@
 One row is both the work and the mark, so that an event is never one without the other.
 """
 
-import hashlib
-import heapq
-
 import msgspec
 
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import MARK_LIFE, AccountEvent
 from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.due import DueIndex
 from chalicelib.storage.dynamodb import SCHEMA, ConditionFailed, Database, Item, Update, blob, number, text
-from chalicelib.storage.items import DUE_SHARDS, gone_at
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 EVENTS = "account-events"
+DUE = DueIndex(EVENTS)
 
 
 class _Sealed(msgspec.Struct, array_like=True, frozen=True):
@@ -53,8 +52,7 @@ class AwsAccountEvents:
             "sealed": self.sealer.seal(EVENTS, _row(key), plain),
             "provider_id": event.provider_id,
             "created_at": event.created_at,
-            "next_at": event.next_at,
-            "due_shard": hashlib.sha256(_row(key)).digest()[0] % DUE_SHARDS,
+            **DUE.place(_row(key), event.next_at),
             "schema": SCHEMA,
             "one": 1,
         }
@@ -62,18 +60,8 @@ class AwsAccountEvents:
 
     def due(self, now: int, most: int) -> list[AccountEvent]:
         """Return the events that have been due longest, as their rows are now."""
-        shards = (
-            self.database.query(
-                EVENTS,
-                "#due_shard = :shard AND #next_at <= :now",
-                {"shard": shard, "now": now},
-                index="due",
-                most=most,
-            )
-            for shard in range(DUE_SHARDS)
-        )
-        found = [(number(row, "next_at"), blob(row, "user"), blob(row, "event")) for rows in shards for row in rows]
-        wanted = [(EVENTS, Item(user=user, event=event)) for _, user, event in heapq.nsmallest(most, found)]
+        found = DUE.find(self.database, now, most)
+        wanted = [(EVENTS, Item(user=row["user"], event=row["event"])) for row in found]
         rows = self.database.batch_get(wanted) if wanted else []
         return [self._event(row) for row in rows if row is not None and number(row, "next_at", now + 1) <= now]
 

@@ -1,10 +1,8 @@
 """The port `Outbox`: what waits to be sent, found by its id or, when due, by the index `due`."""
 
-import heapq
-
 from chalicelib.services.provider.state import OutboxEntry, OutboxId, OutboxKind
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Update, blob, number, text
-from chalicelib.storage.items import DUE_SHARDS, OUTBOX
+from chalicelib.storage.items import DUE, OUTBOX
 from chalicelib.storage.sealing import Sealer
 
 _KINDS: dict[str, OutboxKind] = {"code": "code", "event": "event", "claim": "claim"}
@@ -63,16 +61,5 @@ class AwsOutbox:
         self.database.write(Delete(OUTBOX, {"id": outbox_id}), repeatable=True)
 
     def due(self, now: int, most: int) -> list[OutboxId]:
-        """Return the ids that have been due longest, from every shard of the index."""
-        shards = (
-            self.database.query(
-                OUTBOX,
-                "#due_shard = :shard AND #next_at <= :now",
-                {"shard": shard, "now": now},
-                index="due",
-                most=most,
-            )
-            for shard in range(DUE_SHARDS)
-        )
-        found = [(number(row, "next_at"), text(row, "id")) for rows in shards for row in rows]
-        return [OutboxId(outbox_id) for _, outbox_id in heapq.nsmallest(most, found)]
+        """Return the ids that have been due longest."""
+        return [OutboxId(text(row, "id")) for row in DUE.find(self.database, now, most)]

@@ -28,6 +28,7 @@ from chalicelib.storage.filter_objects import AwsFilterObjects
 from chalicelib.storage.filter_pointer import AwsFilterPointer
 from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.items import Items
+from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.messenger import AwsMessenger
 from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_client import HttpsPeerClient
@@ -45,6 +46,12 @@ from chalicelib.storage.webhook_sender import HttpsWebhookSender
 def config() -> settings.ProviderConfig:
     """The stage's settings, which are a provider's."""
     return settings.as_role(settings.ProviderConfig, wiring.config())
+
+
+@functools.cache
+def keyring() -> AwsKeyring:
+    """The keys of this provider."""
+    return AwsKeyring(wiring.data_keys())
 
 
 @functools.cache
@@ -116,7 +123,7 @@ def admission() -> trusting.Admission:
 @functools.cache
 def consultation() -> Consultation:
     """Asking the peers that may know."""
-    return Consultation(peer_client(), peer_filters(), trust_lists(), wiring.keyring(), wiring.alarms())
+    return Consultation(peer_client(), peer_filters(), trust_lists(), keyring(), wiring.alarms())
 
 
 @functools.cache
@@ -128,7 +135,7 @@ def snapshots() -> AwsSnapshots:
 @functools.cache
 def queries() -> Queries:
     """Finding mappings."""
-    limits = QueryLimits(wiring.buckets(), wiring.keyring(), wiring.alarms(), threading.Lock())
+    limits = QueryLimits(wiring.buckets(), keyring(), wiring.alarms(), threading.Lock())
     peer_limits = PeerQueryLimits(wiring.buckets(), wiring.alarms())
     return Queries(snapshots(), store(), wiring.access(), consultation(), limits, peer_limits, wiring.clock())
 
@@ -137,9 +144,7 @@ def queries() -> Queries:
 def verifications() -> Verifications:
     """Opening verifications and sending codes."""
     messenger = AwsMessenger(config().email_from)
-    return Verifications(
-        store(), wiring.keyring(), messenger, SendLimits(wiring.buckets()), wiring.clock(), wiring.entropy
-    )
+    return Verifications(store(), keyring(), messenger, SendLimits(wiring.buckets()), wiring.clock(), wiring.entropy)
 
 
 @functools.cache
@@ -150,7 +155,7 @@ def confirmation() -> Confirmation:
         store(),
         snapshots(),
         consultation(),
-        wiring.keyring(),
+        keyring(),
         hints(),
         wiring.clock(),
         wiring.entropy,
@@ -161,7 +166,7 @@ def confirmation() -> Confirmation:
 @functools.cache
 def preferences() -> Preferences:
     """The user's choices."""
-    return Preferences(store(), snapshots(), consultation(), wiring.keyring(), hints(), wiring.clock(), wiring.entropy)
+    return Preferences(store(), snapshots(), consultation(), keyring(), hints(), wiring.clock(), wiring.entropy)
 
 
 @functools.cache
@@ -180,7 +185,7 @@ def delivery() -> Delivery:
     # Only a run on one machine exempts an origin, and its inbox has a certificate of that run's own authority.
     sender = HttpsWebhookSender(exempt, wiring.federation_secret().authorities() if exempt else None)
     claims = ClaimSender(
-        store(), hints(), peer_client(), trust_lists(), wiring.keyring(), wiring.alarms(), wiring.clock(), config().gp
+        store(), hints(), peer_client(), trust_lists(), keyring(), wiring.alarms(), wiring.clock(), config().gp
     )
     outbox = AwsOutbox(wiring.database(), wiring.sealer())
     return Delivery(
@@ -214,7 +219,7 @@ def sequencer() -> Sequencer:
         pending,
         filter_objects(),
         peer_filters(),
-        wiring.keyring(),
+        keyring(),
         wiring.alarms(),
         wiring.clock(),
         config().gp,
@@ -232,7 +237,7 @@ def rebuild() -> Rebuild:
         AwsRebuildJobs(config().stage),
         AwsScans(wiring.database(), record_rows()),
         filter_objects(),
-        wiring.keyring(),
+        keyring(),
         hints(),
         wiring.alarms(),
         wiring.clock(),
@@ -251,7 +256,7 @@ def publication() -> Publication:
         AwsSubscriptions(config().stage),
         peer_client(),
         trust_lists(),
-        wiring.keyring(),
+        keyring(),
         wiring.alarms(),
         wiring.clock(),
         config().gp,

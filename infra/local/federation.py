@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from chalicelib.client import ApClient, ApiProblem
-from chalicelib.protocol.glados.signed import SigningKey
+from chalicelib.protocol.signed import SigningKey
 from infra.local import delivery_services
 from infra.local.authority import Authority, server_context
 from infra.local.bucket_door import BucketDoor
