@@ -6,7 +6,7 @@ from chalicelib import wiring
 from chalicelib.handlers import openapi
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.routing import Door
-from chalicelib.protocol.glados.signed import TYPS, Typ
+from chalicelib.protocol.signed import TYPS, Typ
 
 door = Door(__name__)
 
@@ -21,7 +21,7 @@ SIGNED: dict[str, list[Typ]] = {  # What each role signs; the trust list's key i
 def jwks(_call: Call[Any]) -> Reply:
     """Return the public keys of every purpose (RFC 7517)."""
     typs = SIGNED[wiring.config().role]
-    return Reply({"keys": [jwk for typ in typs for jwk in wiring.keyring().public_jwks(typ)]}, headers=CACHED)
+    return Reply({"keys": [jwk for typ in typs for jwk in wiring.signing_keys().public_jwks(typ)]}, headers=CACHED)
 
 
 @door.serve("GET", "/openapi.json", "anyone", gives=dict)

@@ -20,6 +20,11 @@ def format_time(moment: int) -> str:
     return exact.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def end_of_day(moment: int) -> int:
+    """Return when the day of a moment is over, in UTC."""
+    return (moment // DAY + 1) * DAY
+
+
 def start_of_month(moment: int) -> int:
     """Return when the month of a moment began, in UTC."""
     exact = _EPOCH + datetime.timedelta(milliseconds=moment)

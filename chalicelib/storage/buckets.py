@@ -13,11 +13,11 @@ import threading
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.protocol.glados import sketch as sketches
+from chalicelib.protocol import sketch as sketches
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Unreachable
 from chalicelib.storage.dynamodb import FIRST_DELAY, ConditionFailed, Database, Item, Put, Update, number
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 
 TABLE = "bucket"
 ATTEMPTS = 10

@@ -32,9 +32,9 @@ class RememberedObjects:
         """Return the reading side for one group."""
         return _OneGroup(self, group_id)
 
-    def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None:
+    def put(self, group_id: GroupId, written: Mapping[Ref, bytes], *, by_day: bool = False) -> None:
         """Store objects, and remember them: they are what the next request asks for."""
-        self.objects.put(group_id, written)
+        self.objects.put(group_id, written, by_day=by_day)
         self.remember(group_id, written)
 
     def load(self, group_id: GroupId, refs: Collection[Ref]) -> Mapping[Ref, bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from chalicelib.protocol.mls.chunks import ChunkStore, Ref
+from chalicelib.protocol.timestamps import end_of_day
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.services.ports import Clock
 from chalicelib.storage import delivery_rows as rows_of
@@ -60,15 +61,18 @@ class AwsGroupObjects:
                 found |= zip(elsewhere, threads.map(lambda ref: self._fetch(group_id, ref), elsewhere), strict=True)
         return found
 
-    def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None:
+    def put(self, group_id: GroupId, written: Mapping[Ref, bytes], *, by_day: bool = False) -> None:
         """Store objects; all are durable when this returns."""
         if not written:
             return
+        now = self.clock()
+        # Rounded up, and never down: nothing is taken for older than it is.
+        written_at = end_of_day(now) if by_day else now
         marker: Item = {**rows_of.key(group_id, rows_of.WROTE), "wrote_shard": wrote_shard(group_id)}
         puts, elsewhere = [Put(GROUPS, marker)], {}
         for ref, content in written.items():
             name = rows_of.object_name(ref)
-            row: Item = {**rows_of.key(group_id, name), "written_at": self.clock()}
+            row: Item = {**rows_of.key(group_id, name), "written_at": written_at}
             sealed = rows_of.seal(self.sealer, group_id, name, content)
             if len(sealed) <= LARGEST_INLINE:
                 row["sealed"] = sealed

@@ -6,7 +6,7 @@
     past#EPOCH         root, joiners, until
     shards#FIRST       first, until, cursor: that many shards came at once, and where they begin
     shard#NUMBER       cursor, version, leased_until, state; from when the shard is first taken
-    o#REF              written_at, ⟦content⟧ or where it is stored: an immutable object
+    o#REF              written_at, ⟦content⟧ or where it is stored: an immutable object; a sealed group's says the day
     inbox              notes: a sealed group's, each encrypted to the group
     wrote              says that there are objects; found by the index `wrote`
 
@@ -33,7 +33,7 @@ from chalicelib.services.delivery.state import (
     Shard,
 )
 from chalicelib.storage.dynamodb import Item, blob, number, text
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer
 
 GROUPS = "groups"

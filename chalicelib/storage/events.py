@@ -6,9 +6,10 @@ import msgspec
 
 from chalicelib.protocol.glados.mappings import Provider
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.accounts.state import ProviderId
 from chalicelib.services.ports import Clock
-from chalicelib.services.provider.identities import earliest, time_of
-from chalicelib.services.provider.state import Event, EventId, ProviderId
+from chalicelib.services.provider.state import Event, EventId
+from chalicelib.services.ulids import earliest, time_of
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Update, blob, number, text
 from chalicelib.storage.items import EVENT_LIFE, EVENTS, SealedEvent, event_day, event_key
 from chalicelib.storage.sealing import Sealer

@@ -11,7 +11,6 @@
 `Stale`. Rows that expire carry `gone_at` in seconds, which DynamoDB reads as time to live.
 """
 
-import hashlib
 import os
 
 import msgspec
@@ -19,7 +18,6 @@ import msgspec
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.identities import time_of, ulid
 from chalicelib.services.provider.state import Count, Event, LimitKey, OutboxEntry, Pair, PairKey, Verification
 from chalicelib.services.provider.state import VerificationId as Id
 from chalicelib.services.provider.writes import (
@@ -40,8 +38,11 @@ from chalicelib.services.provider.writes import (
     TakeAttempt,
     Write,
 )
+from chalicelib.services.ulids import time_of, ulid
 from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.due import DueIndex
 from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.records import RecordRows
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
@@ -54,7 +55,7 @@ LOG = "log"
 KEPT = 7 * DAY
 EVENT_LIFE = 30 * DAY
 LOG_SHARDS = 16
-DUE_SHARDS = 8
+DUE = DueIndex(OUTBOX)
 
 _UNTAKEN = "attribute_not_exists(#id)"
 
@@ -77,11 +78,6 @@ class SealedEvent(msgspec.Struct, frozen=True):
 def ignorable(write: Write) -> bool:
     """Tell whether a failed condition means that there is nothing left to do."""
     return isinstance(write, AddOutbox | ClearDelay | RecordDelivery | DropOutbox)
-
-
-def gone_at(moment: int) -> int:
-    """Return a time to live from a time in milliseconds."""
-    return moment // SECOND + 1
 
 
 class Items:
@@ -310,8 +306,7 @@ class Items:
             "sealed": self.sealer.seal(OUTBOX, entry.outbox_id, entry.ref.encode()),
             "attempts": entry.attempts,
             "created_at": entry.created_at,
-            "next_at": entry.next_at,
-            "due_shard": hashlib.sha256(entry.outbox_id.encode()).digest()[0] % DUE_SHARDS,
+            **DUE.place(entry.outbox_id.encode(), entry.next_at),
         }
 
 

@@ -13,7 +13,7 @@ from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.queueing.state import Append, Entry, QueueId
 from chalicelib.storage.dynamodb import Cancelled, Database, Delete, Item, Operation, Put, Update, blob, number, text
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.queueing_heads import QUEUES, head_key
 from chalicelib.storage.queueing_shares import encode_shares
 from chalicelib.storage.sealing import Sealer

@@ -10,20 +10,21 @@ import os
 import time
 
 from chalicelib import config as settings
+from chalicelib.services.accounts.access import Access
+from chalicelib.services.accounts.enrolment import Enrolment
+from chalicelib.services.accounts.state import SCOPES_OF
 from chalicelib.services.ports import Clock
-from chalicelib.services.provider.access import Access
-from chalicelib.services.provider.enrolment import Enrolment
-from chalicelib.services.provider.state import SCOPES_OF
 from chalicelib.storage.accounts import AccountRows, AwsAccounts
 from chalicelib.storage.alarms import AwsAlarms
 from chalicelib.storage.buckets import AwsBuckets
 from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.digests import AwsDigests
 from chalicelib.storage.dynamodb import Database
 from chalicelib.storage.federation_tls import FederationTls
 from chalicelib.storage.idempotency import AwsIdempotency
-from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.queues import Queues
 from chalicelib.storage.sealing import Sealer
+from chalicelib.storage.signing_keys import AwsSigningKeys
 
 
 @functools.cache
@@ -64,9 +65,15 @@ def sealer() -> Sealer:
 
 
 @functools.cache
-def keyring() -> AwsKeyring:
-    """Signing keys and keyed digests."""
-    return AwsKeyring(data_keys())
+def digests() -> AwsDigests:
+    """Keyed hashes."""
+    return AwsDigests(data_keys())
+
+
+@functools.cache
+def signing_keys() -> AwsSigningKeys:
+    """The keys that sign, by purpose."""
+    return AwsSigningKeys(data_keys())
 
 
 @functools.cache
@@ -77,8 +84,8 @@ def alarms() -> AwsAlarms:
 
 @functools.cache
 def queues() -> Queues:
-    """The queues' receiving side."""
-    return Queues(config().stage)
+    """The stage's queues."""
+    return Queues(config().stage, alarms())
 
 
 @functools.cache
@@ -108,10 +115,10 @@ def buckets() -> AwsBuckets:
 @functools.cache
 def access() -> Access:
     """Who is asking."""
-    return Access(accounts(), keyring(), clock(), entropy, config().origin)
+    return Access(accounts(), signing_keys(), clock(), entropy, config().origin)
 
 
 @functools.cache
 def enrolment() -> Enrolment:
     """The operator's hand on accounts."""
-    return Enrolment(accounts(), keyring(), clock(), entropy, SCOPES_OF[config().role])
+    return Enrolment(accounts(), digests(), clock(), entropy, SCOPES_OF[config().role])

@@ -78,6 +78,18 @@ def test_a_groups_objects_are_listed_with_the_times_they_were_written(ds: DsPort
     assert ds.garbage.objects(GroupId(b"no group")) == {}
 
 
+def test_of_what_is_written_by_the_day_it_is_told_when_that_day_was_over(ds: DsPorts) -> None:
+    """Never a time before it was written: the collector would take it for old."""
+    midnight = START - START % DAY + DAY
+    refs = [reference(b"attempt0", content) for content in (b"first", b"l" * 400_000, b"at midnight")]
+    ds.objects.put(GROUP, {refs[0]: b"first"}, by_day=True)
+    ds.clock.advance(midnight - 1 - START)
+    ds.objects.put(GROUP, {refs[1]: b"l" * 400_000}, by_day=True)
+    ds.clock.advance(1)
+    ds.objects.put(GROUP, {refs[2]: b"at midnight"}, by_day=True)
+    assert ds.garbage.objects(GROUP) == {refs[0]: midnight, refs[1]: midnight, refs[2]: midnight + DAY}
+
+
 def test_every_group_that_wrote_is_found_page_by_page_whether_it_was_created_or_not(ds: DsPorts) -> None:
     groups = [GroupId(f"group {number}".encode()) for number in range(25)]
     for group_id in groups:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, ChunkStore, Ref, reference
-from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.protocol.timestamps import DAY, SECOND, end_of_day
 from chalicelib.services.delivery.ports import MOST_NOTES, Exists
 from chalicelib.services.delivery.state import (
     LOG_LIFE_DAYS,
@@ -253,13 +253,13 @@ class MemoryGroupObjects(Fake):
         return {ref: there[ref] for ref in refs}
 
     @fallible
-    def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None:
+    def put(self, group_id: GroupId, written: Mapping[Ref, bytes], *, by_day: bool = False) -> None:
         there = self.tables.objects.setdefault(group_id, {})
         for ref, content in written.items():
             require(len(ref) == REF_SIZE, "a reference of another length")
             require(reference(ref[:ATTEMPT_SIZE], content) == ref, "an object under another one's reference")
             there[ref] = content
-            self.tables.written_at[group_id, ref] = self.clock()
+            self.tables.written_at[group_id, ref] = end_of_day(self.clock()) if by_day else self.clock()
         if written:
             self.tables.wrote.setdefault(group_id, self.clock())
 

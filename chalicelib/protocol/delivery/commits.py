@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from chalicelib.protocol.delivery.group_state import Change, GroupState
-from chalicelib.protocol.delivery.group_updates import AddedClient, MLSGroupUpdate
+from chalicelib.protocol.delivery.group_updates import AddedClient, MLSGroupUpdate, welcomes_in
 from chalicelib.protocol.delivery.messages import DSRequestType
 from chalicelib.protocol.delivery.operations import check_operation
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
@@ -17,15 +17,13 @@ from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed
 from chalicelib.protocol.delivery.removals import Signer, check_covered, renew
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.draft import Draft
-from chalicelib.protocol.mls.errors import InvalidFraming
-from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage
+from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.mls.group_info_rules import verify_staged_group_info
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.proposals import Remove
 from chalicelib.protocol.mls.public_group import StagedCommit
 from chalicelib.protocol.mls.stored_group import prefetch
 from chalicelib.protocol.mls.tree import Kind
-from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.mls.welcome_rules import check_welcomes
 from chalicelib.protocol.timestamps import SECOND
 
@@ -59,20 +57,17 @@ class AcceptedCommit:
 
 def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Signer) -> AcceptedCommit:
     """Return what a commit comes to, or raise the first refusal; `now` is in milliseconds."""
-    message = request.update.commit
-    if not isinstance(message.body, PublicMessage):
-        raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
-    prefetch(state.group, message.body.content)
-    staged = state.group.stage(message, now // SECOND)
+    prefetch(state.group, request.update.content)
+    staged = state.group.stage(request.update.commit, now // SECOND)
     if not isinstance(staged, StagedCommit):
-        raise InvalidRequest("mds-op-1", "the operation takes a commit, and the message is a proposal")
+        raise TypeError("a commit was staged as something else")
     check_operation(request.operation, state.group, staged)
     if staged.external:
         _check_returning(state, staged)
     else:
         check_covered(state, staged, now)
     info = verify_staged_group_info(request.update.partial_group_info, staged)
-    check_welcomes(_welcomes(request.welcomes), staged)
+    check_welcomes(welcomes_in(request.welcomes), staged)
     queues = _queues(request.added, staged)
     changes = _records(state, request, staged, queues, now)
     records, written = state.records.changed(changes)
@@ -108,16 +103,6 @@ def _check_returning(state: GroupState, staged: StagedCommit) -> None:
         raise Removed
     if {remove.removed for remove in staged.proposals.of(Remove)} & {removal.leaf_index for removal in state.removals}:
         raise Removed
-
-
-def _welcomes(messages: Sequence[MLSMessage]) -> list[Welcome]:
-    welcomes = []
-    for message in messages:
-        # [mds-welcome-1] What comes along as a Welcome is one.
-        if not isinstance(message.body, Welcome):
-            raise InvalidRequest("mds-welcome-1", "a message that should be a Welcome is another")
-        welcomes.append(message.body)
-    return welcomes
 
 
 def _queues(added: Sequence[AddedClient], staged: StagedCommit) -> Mapping[int, ClientQueueConfig]:

@@ -23,6 +23,7 @@ class SendMessage:
     def read(cls, reader: Reader) -> Self:
         """Read the struct; the message must be a private one with application data."""
         request = cls(MLSMessage.read(reader), Freshness.read(reader), reader.optional(read_state_key))
+        # [mds-send-1] It is a PrivateMessage that holds application data: the rest of it is closed to us.
         if request.message.content_type != ContentType.APPLICATION:
             raise DecodeError("a message to be sent holds no application data")
         return request
@@ -86,6 +87,7 @@ class SubmitProposals:
     def read(cls, reader: Reader) -> Self:
         """Read the struct: one public proposal or more, and one group."""
         request = cls(read_proposals(reader), Freshness.read(reader), reader.optional(read_state_key))
+        # [mds-propose-1] There is something to store, and one group to store it in.
         if len({content.group_id for content in request.contents}) != 1:
             raise DecodeError("the proposals of one request do not name one group")
         return request

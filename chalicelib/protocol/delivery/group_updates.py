@@ -6,6 +6,7 @@ judged where the group is known. `group_id` of a request is that of the MLS mess
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Self
 
 from chalicelib.errors import DecodeError
@@ -35,15 +36,24 @@ def read_proposals(reader: Reader) -> tuple[MLSMessage, ...]:
     """Read `MLSMessage proposals<V>`, public messages all."""
     messages = reader.vector(MLSMessage.read)
     for message in messages:
+        # [mds-propose-2] What is proposed is a proposal.
         public_content(message, ContentType.PROPOSAL)
     return messages
+
+
+def welcomes_in(messages: Sequence[MLSMessage]) -> list[Welcome]:
+    """Return the Welcomes in some messages, or raise `DecodeError`."""
+    welcomes = [message.body for message in messages if isinstance(message.body, Welcome)]
+    # [mds-welcome-1] What comes along as a Welcome is one.
+    if len(welcomes) != len(messages):
+        raise DecodeError("a message among the Welcomes is none")
+    return welcomes
 
 
 def read_welcomes(reader: Reader) -> tuple[MLSMessage, ...]:
     """Read `MLSMessage welcomes<V>`."""
     messages = reader.vector(MLSMessage.read)
-    if not all(isinstance(message.body, Welcome) for message in messages):
-        raise DecodeError("a message among the Welcomes is none")
+    welcomes_in(messages)
     return messages
 
 

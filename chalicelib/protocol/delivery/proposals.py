@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from chalicelib.protocol.delivery.group_state import Change, GroupState, StoredProposal
+from chalicelib.protocol.delivery.group_updates import public_content
 from chalicelib.protocol.delivery.refusals import InvalidRequest
-from chalicelib.protocol.mls.errors import InvalidFraming, TooLarge
-from chalicelib.protocol.mls.framing import MLSMessage, PublicMessage, Sender, SenderType
+from chalicelib.protocol.mls.errors import TooLarge
+from chalicelib.protocol.mls.framing import ContentType, FramedContent, MLSMessage, Sender, SenderType
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.protocol.mls.public_group import StagedProposal
 from chalicelib.protocol.mls.stored_group import prefetch
@@ -27,23 +28,18 @@ LARGEST_STORE = 1 << 20
 
 def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int) -> Change:
     """Return the state with all the proposals stored, or raise the first refusal; `now` is in milliseconds."""
-    # [mds-propose-1] There is something to store.
-    if not messages:
-        raise InvalidRequest("mds-propose-1", "the request holds no proposal")
     # [mds-propose-7] They are few: whoever reads the group's log or its state has to do with all of them.
     if len(messages) > MOST_AT_ONCE:
         raise TooLarge("mds-propose-7", "the request holds more proposals than are taken at once")
     group, stored = state.group, list(state.proposals)
     for message in messages:
-        if not isinstance(message.body, PublicMessage):
-            raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
         # [mds-propose-8] Each is small: until a commit takes it, it is a part of the state.
         if len(message.encode()) > LARGEST_PROPOSAL:
             raise TooLarge("mds-propose-8", "a proposal is larger than is kept")
-        prefetch(group, message.body.content)
+        prefetch(group, public_content(message, ContentType.PROPOSAL))
         staged = group.stage(message, now // SECOND)
         if not isinstance(staged, StagedProposal):
-            raise InvalidRequest("mds-propose-2", "the message is a commit")
+            raise TypeError("a proposal was staged as something else")
         queued = staged.queued
         # [mds-propose-3] Proposals of this service are its own to make.
         if queued.sender.sender_type == SenderType.EXTERNAL:
@@ -74,9 +70,9 @@ def _limited(sender: Sender) -> bool:
     return sender.sender_type == SenderType.MEMBER
 
 
-def check_self_remove(message: MLSMessage, leaf_index: int) -> None:
+def check_self_remove(content: FramedContent, leaf_index: int) -> None:
     """[mds-self-remove-1] Check that a proposal removes its own sender and nobody else (-03 §6.7)."""
-    proposal = message.body.content.content if isinstance(message.body, PublicMessage) else None
+    proposal = content.content
     own = isinstance(proposal, SelfRemove) or (isinstance(proposal, Remove) and proposal.removed == leaf_index)
     if not own:
         raise InvalidRequest("mds-self-remove-1", "the proposal does not remove its sender")

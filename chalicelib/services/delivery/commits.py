@@ -16,11 +16,11 @@ from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
 from chalicelib.protocol.delivery.joiners import Joiner, Joiners
 from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
-from chalicelib.protocol.delivery.refusals import InvalidRequest, Removed, UnknownGroup
+from chalicelib.protocol.delivery.refusals import Removed, UnknownGroup
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.commit import Commit
-from chalicelib.protocol.mls.errors import GroupFrozen, InvalidFraming, InvalidHandshake, StaleEpoch
-from chalicelib.protocol.mls.framing import FramedContent, PublicMessage, Sender, SenderType
+from chalicelib.protocol.mls.errors import GroupFrozen, InvalidHandshake, StaleEpoch
+from chalicelib.protocol.mls.framing import FramedContent, Sender, SenderType
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.proposals import Remove
 from chalicelib.protocol.timestamps import DAY
@@ -62,7 +62,7 @@ class Commits:
         Raises `StaleEpoch` where another commit was faster, `MustCover` with the proposals that have to be in it,
         and a refusal with the check's id for whatever members would refuse.
         """
-        framed = _framed(request)
+        framed = request.group_update.content
         group_id = GroupId(framed.group_id)
         for _ in range(RESTAGES):
             head, known = self.groups.load(group_id, asked.key)
@@ -207,15 +207,6 @@ def live(head: Head | None) -> Head:
     if head.frozen:
         raise GroupFrozen
     return head
-
-
-def _framed(request: Update) -> FramedContent:
-    body = request.group_update.commit.body
-    if not isinstance(body, PublicMessage):
-        raise InvalidFraming("mls-6-2", "a handshake that is judged here is a PublicMessage")
-    if not isinstance(body.content.content, Commit):
-        raise InvalidRequest("mds-op-1", "the operation takes a commit, and the message is another")
-    return body.content
 
 
 def _commit_request(asked: Asked, request: Update) -> CommitRequest:

@@ -75,11 +75,12 @@ class GroupObjects(Protocol):
 
     `of` is the reading side for one group: it loads many at once and raises `LookupError` for one that is not there.
     `put` returns once all are durable; writing one again writes the same bytes. They are written before anything
-    refers to them, so those of an attempt that lost stay unreferenced until they are collected.
+    refers to them, so those of an attempt that lost stay unreferenced until they are collected. When that was stays
+    with them for the collector; of those written `by_day` only when the day was over.
     """
 
     def of(self, group_id: GroupId) -> ChunkStore: ...
-    def put(self, group_id: GroupId, written: Mapping[Ref, bytes]) -> None: ...
+    def put(self, group_id: GroupId, written: Mapping[Ref, bytes], *, by_day: bool = False) -> None: ...
 
 
 class Inboxes(Protocol):
@@ -99,11 +100,11 @@ class Garbage(Protocol):
     """What is needed to collect objects that nothing refers to any more.
 
     `groups` names some groups that wrote objects, a page at a time. `objects` lists a group's objects with the times
-    they were written. `named` is what the rows of the group name: the roots of states (of the head, of past epochs,
-    and of rows of the log that some shard or some domain has yet to get), and beside them objects that lead to no
-    other, such as lists of joiners; expired rows do not count. `delete` removes objects; one that has gone is gone.
-    `purge` removes every row of a group that was deleted and delivered long ago, but the head, which keeps its id
-    from being used.
+    they were written, or the end of that day; never one before. `named` is what the rows of the group name: the roots
+    of states (of the head, of past epochs, and of rows of the log that some shard or some domain has yet to get), and
+    beside them objects that lead to no other, such as lists of joiners; expired rows do not count. `delete` removes
+    objects; one that has gone is gone. `purge` removes every row of a group that was deleted and delivered long ago,
+    but the head, which keeps its id from being used.
     """
 
     def groups(self, after: GroupId | None, most: int) -> list[GroupId]: ...

@@ -6,9 +6,9 @@ from chalicelib.errors import Unavailable
 from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.proposals import check_self_remove, judge_proposals
-from chalicelib.protocol.delivery.refusals import InvalidRequest, MustCover
+from chalicelib.protocol.delivery.refusals import MustCover
 from chalicelib.protocol.mls.errors import StaleEpoch
-from chalicelib.protocol.mls.framing import ContentType, MLSMessage, PrivateMessage, PublicMessage, Sender, SenderType
+from chalicelib.protocol.mls.framing import FramedContent, Sender, SenderType
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.commits import RESTAGES, live, there
 from chalicelib.services.delivery.limits import SENT_TO_GROUP
@@ -41,11 +41,7 @@ class Sending:
 
         Raises `MustCover` while a removal by this service waits for a commit (-02 §6), and `StaleEpoch`.
         """
-        body = request.application_message.body
-        # [mds-send-1] It is a PrivateMessage that holds application data: the rest of it is closed to us.
-        if not isinstance(body, PrivateMessage) or body.content_type != ContentType.APPLICATION:
-            raise InvalidRequest("mds-send-1", "the message is no encrypted application message")
-        group_id = GroupId(body.group_id)
+        group_id, epoch = GroupId(request.group_id), request.message.epoch
         opened: Opened | None = None
         content, counted = request.application_message.encode(), False
         for _ in range(MOST_TRIES):
@@ -61,7 +57,7 @@ class Sending:
             index, _ = member(opened.state, asked.message)
             live(head)
             # [mds-send-2] It is of the current epoch: of another, members who joined since could not read it.
-            if body.epoch != head.epoch:
+            if epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
             _check_unblocked(opened.state)
             if len(content) > INLINE and not counted:
@@ -90,7 +86,7 @@ class Sending:
     def propose(self, asked: Asked, request: SubmitProposals | SelfRemoveRequest) -> bytes:
         """Store proposals for this epoch's commit, and owe their delivery to all other members."""
         messages = (request.proposal,) if isinstance(request, SelfRemoveRequest) else request.proposals
-        group_id = GroupId(_group_of(messages))
+        group_id = GroupId(request.group_id)
         for _ in range(RESTAGES):
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
@@ -100,13 +96,12 @@ class Sending:
             head, state = opened.head, opened.state
             index, _ = member(state, asked.message)
             live(head)
-            for epoch in {_epoch_of(message) for message in messages}:
-                if epoch != head.epoch:
-                    raise StaleEpoch(head.epoch)
-            for message in messages:
-                _check_own(message, index)
-            if isinstance(request, SelfRemoveRequest):
-                check_self_remove(request.proposal, index)
+            if any(content.epoch != head.epoch for content in request.contents):
+                raise StaleEpoch(head.epoch)
+            for content in request.contents:
+                _check_own(content, index)
+                if isinstance(request, SelfRemoveRequest):
+                    check_self_remove(content, index)
             change = judge_proposals(state, messages, asked.now)
             encoded = [message.encode() for message in messages]
             rows = proposed(encoded, head.epoch, change.root, asked.now, sender=index)
@@ -124,24 +119,7 @@ def _check_unblocked(state: GroupState) -> None:
         raise MustCover(state.group.epoch, [one.message for one in state.proposals if one.reference in pending])
 
 
-def _framed(message: MLSMessage) -> PublicMessage:
-    if not isinstance(message.body, PublicMessage):
-        raise InvalidRequest("mls-6-2", "a handshake that is judged here is a PublicMessage")
-    return message.body
-
-
-def _group_of(messages: tuple[MLSMessage, ...]) -> bytes:
-    # [mds-propose-1] There is something to store.
-    if not messages:
-        raise InvalidRequest("mds-propose-1", "the request holds no proposal")
-    return _framed(messages[0]).content.group_id
-
-
-def _epoch_of(message: MLSMessage) -> int:
-    return _framed(message).content.epoch
-
-
-def _check_own(message: MLSMessage, index: int) -> None:
+def _check_own(content: FramedContent, index: int) -> None:
     """[mds-sender-3] Check that who signs the request has signed the proposal too."""
-    if _framed(message).content.sender != Sender(SenderType.MEMBER, index):
+    if content.sender != Sender(SenderType.MEMBER, index):
         raise WrongSender

@@ -187,8 +187,11 @@ class Vault:
         return covered(row, self.keys.seal(PURPOSE, head.group_id, enclosed))
 
     def _lock(self, head: Head, key: bytes, safe: Safe) -> Ref:
-        """Store a sealed group's one object for the version of a head; its name is random, as all of it is."""
+        """Store a sealed group's one object for the version of a head; its name is random, as all of it is.
+
+        It changes with the state, so when it was written is not kept more exactly than collecting it needs.
+        """
         content = seal_state(key, head.group_id, head.version, self.entropy(NONCE_SIZE), safe.encode())
         root = reference(self.entropy(ATTEMPT_SIZE), content)
-        self.objects.put(head.group_id, {root: content})
+        self.objects.put(head.group_id, {root: content}, by_day=True)
         return root

@@ -1,4 +1,9 @@
-"""One delivery service over an in-process AWS; the parent's fixtures enrol and call on it."""
+"""One delivery service over an in-process AWS; providers enrol and call on it as on any other stage.
+
+What the parent makes of its edge, or of its authority, is made here anew, by importing it. pytest would hand on what it
+has made for the parent's tests, if those came first: it looks for a fixture by name and keeps it for the folder that
+defines it, whatever took the place of what it was made of.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -7,8 +12,10 @@ import pytest
 
 from chalicelib.handlers.routing import GladosApp
 from tests.fakes.clock import SettableClock
-from tests.handlers.conftest import REGION, deployed
+from tests.handlers.conftest import REGION, authority, deployed, enrol, stranger
 from tests.handlers.edge import Edge
+
+__all__ = ["authority", "enrol", "stranger"]
 
 DOMAIN = "eu.ds.example"
 ENVIRONMENT = {

@@ -205,6 +205,7 @@ def test_a_group_update_is_a_public_commit(name: str) -> None:
 
 @pytest.mark.parametrize("message", [proposal, application, commit])
 def test_a_welcome_is_one(message: Any) -> None:
+    """[mds-welcome-1]"""
     request = AddUsers(MLSGroupUpdate(commit(), partial()), (message(),))
     with pytest.raises(DecodeError, match="among the Welcomes"):
         decode(AddUsers.read, request.encode())
@@ -212,6 +213,7 @@ def test_a_welcome_is_one(message: Any) -> None:
 
 @pytest.mark.parametrize("message", [application, commit], ids=["application", "commit"])
 def test_a_proposal_is_a_public_one(message: Any) -> None:
+    """[mds-propose-2]"""
     with pytest.raises(DecodeError, match="public one with a proposal"):
         decode(SelfRemoveRequest.read, SelfRemoveRequest(message(), FRESH).encode())
     with pytest.raises(DecodeError, match="public one with a proposal"):
@@ -222,6 +224,7 @@ def test_a_proposal_is_a_public_one(message: Any) -> None:
 
 
 def test_the_proposals_of_a_request_name_one_group() -> None:
+    """[mds-propose-1] None at all name none."""
     with pytest.raises(DecodeError, match="one group"):
         decode(SubmitProposals.read, SubmitProposals((proposal(), proposal(b"another")), FRESH).encode())
     with pytest.raises(DecodeError, match="one group"):
@@ -229,6 +232,7 @@ def test_the_proposals_of_a_request_name_one_group() -> None:
 
 
 def test_what_is_sent_is_an_encrypted_application_message() -> None:
+    """[mds-send-1]"""
     for message in (commit(), proposal(), story().forge("bob", b"in the clear")):
         with pytest.raises(DecodeError, match="not a private one"):
             decode(SendMessage.read, SendMessage(message, FRESH).encode())

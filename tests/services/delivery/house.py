@@ -7,6 +7,7 @@ from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.responses import DSResponse
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
+from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.accounts import Accounts
 from chalicelib.services.delivery.admission import Admission
@@ -27,6 +28,7 @@ from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.state import GroupId, Head
+from chalicelib.services.delivery.upkeep import Upkeep
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
@@ -37,6 +39,9 @@ from tests.services.delivery.messages import kind_of, refused
 from tests.services.delivery.people import GROUP, SECOND, SUITE, Person, done, settled
 
 __all__ = ["GROUP", "SECOND", "SUITE", "House", "Person", "done", "settled"]
+
+
+INACTIVE, UNUSED = 90 * DAY, 365 * DAY
 
 
 class House:
@@ -113,6 +118,18 @@ class House:
             world.alarms,
             world.clock,
             world.domain,
+        )
+        self.upkeep = Upkeep(
+            world.groups,
+            self.vault,
+            world.garbage,
+            world.rounds,
+            self.removals,
+            scribe,
+            world.alarms,
+            world.clock,
+            INACTIVE,
+            UNUSED,
         )
 
     def _notice(self, user: bytes, group_id: GroupId) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from chalicelib.errors import DecodeError
-from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest, SendMessage, SubmitProposals
+from chalicelib.protocol.delivery.group_messages import SelfRemoveRequest
 from chalicelib.protocol.delivery.group_state import StoredProposal
 from chalicelib.protocol.delivery.group_updates import AddClients
 from chalicelib.protocol.delivery.info_requests import UpdateQueueInfo
@@ -20,17 +20,11 @@ from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.mls.extensions import Extension
 from chalicelib.protocol.mls.external_proposals import propose_externally
 from chalicelib.protocol.mls.proposals import Add, PreSharedKey, PreSharedKeyID, PSKType, Remove
-from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.state import GroupId
 from tests.services.delivery.house import House, Person, done
 from tests.services.delivery.messages import refused
 
 SECOND = 1_000
-
-
-def asked(house: House, person: Person) -> Asked:
-    """Return a request that was decoded; what it holds is not looked at where this is used."""
-    return Asked(person.saying(b"x"), bytes(32), house.world.clock())
 
 
 # Application messages.
@@ -51,15 +45,6 @@ def test_sending_changes_no_state(house: House, alice: Person, group: GroupId) -
     after = house.head()
     assert (after.version, after.root, after.epoch) == (before.version, before.root, before.epoch)
     assert after.seq == before.seq + 1
-
-
-def test_only_encrypted_application_data_is_sent(house: House, alice: Person, bob: Person, group: GroupId) -> None:
-    """[mds-send-1] The wire takes nothing else in its place; nor does the use case."""
-    proposal = alice.member.propose(Remove(1))
-    with pytest.raises(DecodeError):
-        house.serve(alice.as_member(SendMessage(proposal, alice.fresh())))
-    with refused("mds-send-1"):
-        house.desk.sending.send(asked(house, alice), SendMessage(proposal, alice.fresh()))
 
 
 # Proposals.
@@ -83,25 +68,6 @@ def test_the_same_proposal_again_is_no_second_one(house: House, alice: Person, b
     message = bob.member.propose(Remove(2))
     assert house.serve(bob.proposing(message)) == house.serve(bob.proposing(message)) == Ok()
     assert len(house.state().proposals) == 1
-
-
-def test_something_is_proposed(house: House, alice: Person, group: GroupId) -> None:
-    """[mds-propose-1]"""
-    with pytest.raises(DecodeError):
-        house.serve(alice.proposing())
-    with refused("mds-propose-1"):
-        house.desk.sending.propose(asked(house, alice), SubmitProposals((), alice.fresh()))
-    with refused("mds-propose-1"):
-        judge_proposals(house.state(), (), house.world.clock())
-
-
-def test_a_commit_is_no_proposal(house: House, alice: Person, group: GroupId) -> None:
-    """[mds-propose-2]"""
-    commit = alice.commit().commit
-    with pytest.raises(DecodeError):
-        house.serve(alice.proposing(commit))
-    with refused("mds-propose-2"):
-        judge_proposals(house.state(), (commit,), house.world.clock())
 
 
 def test_nobody_proposes_in_this_services_name(house: House, alice: Person, bob: Person, group: GroupId) -> None:

@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 
 from chalicelib.client.mls_member import Pending
-from chalicelib.errors import DecodeError
-from chalicelib.protocol.delivery.commits import CommitRequest as Judged
-from chalicelib.protocol.delivery.commits import judge_commit
 from chalicelib.protocol.delivery.group_updates import (
     AddClients,
     AddedClient,
@@ -21,15 +18,14 @@ from chalicelib.protocol.delivery.group_updates import (
     RemoveUsers,
     UpdateClient,
 )
-from chalicelib.protocol.delivery.messages import DSMessage, DSRequestType, DSSenderID
+from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
 from chalicelib.protocol.delivery.refusals import UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.mls.extensions import BASIC, Credential, Extension, external_senders_extension
 from chalicelib.protocol.mls.proposals import Add, GroupContextExtensions, ReInit, Remove
-from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.state import GroupId
 from tests.services.delivery.house import House, Person, done
-from tests.services.delivery.messages import refused, update_of
+from tests.services.delivery.messages import update_of
 
 
 def anew(person: Person, message: DSMessage, **changes: Any) -> DSMessage:
@@ -180,22 +176,6 @@ def test_members_and_new_members_commit_by_different_operations(
     house.refuses(alice.sign(alice.registered(), AddClients(update_of(pending))), "mds-op-1")
 
 
-def test_an_operation_takes_a_commit(house: House, alice: Person, group: GroupId) -> None:
-    """[mds-op-1] The wire has no other message in its place; should it have, this is what it hears."""
-    message = alice.as_member(UpdateClient(update_of(alice.commit())))
-    proposal = dataclasses.replace(update_of(alice.commit()), commit=alice.member.propose(Remove(1)))
-    asked = Asked(message, bytes(32), house.world.clock())
-    with refused("mds-op-1"):
-        house.desk.commits.accept(asked, UpdateClient(proposal))
-    with refused("mds-op-1"):
-        judge_commit(
-            house.state(),
-            Judged(DSRequestType.UPDATE_CLIENT, proposal),
-            house.world.clock(),
-            house.vault.signer(group, 1),
-        )
-
-
 @pytest.mark.parametrize(
     ("kind", "proposal"),
     [
@@ -334,18 +314,6 @@ def test_each_new_member_has_a_queue_and_a_welcome(
     message, _ = alice.adding(Person(house, "dora"))
     house.refuses(anew(alice, message, **change(message.request.body)), check)
     assert house.serve(message) == Ok()
-
-
-def test_what_comes_along_as_a_welcome_is_one(house: House, alice: Person, group: GroupId) -> None:
-    """[mds-welcome-1]"""
-    message, pending = alice.adding(Person(house, "dora"))
-    body = message.request.body
-    assert isinstance(body, AddUsers)
-    with pytest.raises(DecodeError):
-        house.serve(anew(alice, message, welcomes=(pending.commit,)))
-    request = Judged(DSRequestType.ADD_USERS, body.group_update, (pending.commit,), body.added)
-    with refused("mds-welcome-1"):
-        judge_commit(house.state(), request, house.world.clock(), house.vault.signer(group, 1))
 
 
 def test_the_group_info_is_the_next_epochs_byte_for_byte(house: House, alice: Person, group: GroupId) -> None:

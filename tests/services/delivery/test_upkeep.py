@@ -6,28 +6,8 @@ from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.refusals import GroupExists, UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.state import GroupId
-from chalicelib.services.delivery.upkeep import Upkeep
-from tests.services.delivery.house import GROUP, House, Person
-
-INACTIVE, UNUSED = 90 * DAY, 365 * DAY
-
-
-def upkeep(house: House) -> Upkeep:
-    world = house.world
-    return Upkeep(
-        world.groups,
-        house.vault,
-        world.garbage,
-        world.rounds,
-        house.removals,
-        Scribe(world.groups, world.hints),
-        world.alarms,
-        world.clock,
-        INACTIVE,
-        UNUSED,
-    )
+from tests.services.delivery.house import GROUP, INACTIVE, UNUSED, House, Person
 
 
 def later(house: House, milliseconds: int) -> None:
@@ -61,21 +41,21 @@ def test_a_client_that_has_not_committed_for_long_is_proposed_for_removal(house:
     assert house.serve(message) == Ok()
     bob.accepted(pending, others=[alice])
     later(house, DAY)
-    upkeep(house).step()
+    house.upkeep.step()
     removals = house.vault.open(house.head()).removals
     assert [(one.leaf_index, one.reason) for one in removals] == [(alice.member.leaf_index, RemovalReason.INACTIVE)]
 
 
 def test_nobody_is_removed_who_was_active_in_time(house: House, alice: Person) -> None:
     later(house, INACTIVE - DAY)
-    upkeep(house).step()
+    house.upkeep.step()
     assert house.head().version == 1
     assert alice.member.epoch == 0
 
 
 def test_a_group_that_nobody_uses_is_closed(house: House, alice: Person) -> None:
     later(house, UNUSED)
-    upkeep(house).step()
+    house.upkeep.step()
     assert house.head().deleted
     with pytest.raises(UnknownGroup):
         house.serve(alice.saying(b"is anybody here"))
@@ -87,7 +67,7 @@ def test_a_message_counts_as_use(house: House, alice: Person) -> None:
     later(house, UNUSED - DAY)
     alice.say(b"still here")
     later(house, 2 * DAY)
-    upkeep(house).step()
+    house.upkeep.step()
     assert not house.head().deleted
 
 
@@ -102,7 +82,7 @@ def test_objects_that_nothing_refers_to_go_after_a_day_and_the_group_lives_on(ho
     message, pending = bob.updating()
     house.world.clock.now -= 3 * DAY
     before = objects(house)
-    upkeep(house).tend(GROUP)
+    house.upkeep.tend(GROUP)
     assert objects(house) < before
     house.restart()
     message, pending = alice.updating()
@@ -116,7 +96,7 @@ def test_what_was_written_within_a_day_is_left_alone(house: House, alice: Person
         alice.accepted(pending)
     later(house, DAY - 10 * SECOND - 120 * SECOND)
     before = objects(house)
-    upkeep(house).tend(GROUP)
+    house.upkeep.tend(GROUP)
     assert objects(house) == before
 
 
@@ -127,7 +107,7 @@ def test_what_a_loser_wrote_is_collected(house: House, alice: Person) -> None:
         house.serve(message)
     orphans = objects(house)
     later(house, 2 * DAY)
-    upkeep(house).tend(GROUP)
+    house.upkeep.tend(GROUP)
     assert objects(house) < orphans
     assert house.serve(message) == Ok()
 
@@ -143,7 +123,7 @@ def test_what_is_still_to_be_delivered_keeps_its_objects(house: House, alice: Pe
         assert house.serve(message) == Ok()
         alice.accepted(pending, others=[bob])
     later(house, 2 * DAY)
-    upkeep(house).tend(GROUP)
+    house.upkeep.tend(GROUP)
     house.world.queueing_services.down.clear()
     later(house, DAY)
     assert len(house.world.queueing_services.delivered["us.ds.example"]) == 1 + 1 + 4
@@ -153,7 +133,7 @@ def test_a_round_that_is_done_begins_anew(house: House) -> None:
     for number in range(3):
         Person(house, f"person{number}").create(GroupId(b"group %d" % number))
     later(house, DAY)
-    work = upkeep(house)
+    work = house.upkeep
     assert work.step() == 3
     assert house.world.rounds.load("groups") is None
     assert work.step() == 3
@@ -165,7 +145,7 @@ def test_a_round_goes_on_where_it_ended(house: House) -> None:
     later(house, DAY)
     first, second, third = house.world.garbage.groups(None, 3)
     house.world.rounds.save("groups", second)
-    assert upkeep(house).step() == 1
+    assert house.upkeep.step() == 1
     assert {first, second, third} == {GroupId(b"group %d" % number) for number in range(3)}
 
 
@@ -173,11 +153,11 @@ def test_a_closed_group_is_purged_a_month_later_and_its_id_stays_used(house: Hou
     house.world.clock.advance(UNUSED)
     alice.say(b"one last word")
     house.world.clock.advance(UNUSED)
-    upkeep(house).step()
+    house.upkeep.step()
     assert house.head().deleted
     assert house.world.garbage.groups(None, 9) == [GROUP]
     later(house, 32 * DAY)
-    upkeep(house).step()
+    house.upkeep.step()
     assert house.world.garbage.groups(None, 9) == []
     with pytest.raises(GroupExists):
         Person(house, "bob").create()
@@ -189,7 +169,7 @@ def test_a_group_that_fails_does_not_keep_the_others_waiting(house: House) -> No
         Person(house, f"person{number}").create(GroupId(b"group %d" % number))
     later(house, UNUSED)
     house.world.fail("garbage", "objects")
-    assert upkeep(house).step() == 3
+    assert house.upkeep.step() == 3
     heads = [house.head(GroupId(b"group %d" % number)) for number in range(3)]
     assert all(head.deleted for head in heads)
     assert ("upkeep-failed", "") in house.world.alarms.raised
@@ -202,6 +182,6 @@ def test_what_a_creation_that_failed_wrote_is_collected(house: House) -> None:
         house.serve(message)
     assert objects(house)
     house.world.clock.advance(2 * DAY)
-    upkeep(house).step()
+    house.upkeep.step()
     assert not objects(house)
     assert house.world.alarms.raised == []

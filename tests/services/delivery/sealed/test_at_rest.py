@@ -10,13 +10,13 @@ from chalicelib.protocol.delivery.refusals import UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.delivery.sealed_state import SMALLEST
 from chalicelib.protocol.mls.proposals import SelfRemove
-from chalicelib.protocol.timestamps import DAY, start_of_month
+from chalicelib.protocol.timestamps import DAY, HOUR, start_of_month
 from chalicelib.services.delivery import commits, recipients
 from chalicelib.services.delivery.safe import MOST_PAST
 from chalicelib.services.delivery.sealed_rows import OpenRow
 from chalicelib.services.delivery.state import Kind
 from tests.fakes.clock import FixedEntropy
-from tests.services.delivery.house import GROUP, House, Person
+from tests.services.delivery.house import GROUP, House, Person, done
 from tests.services.delivery.sealed.insiders import (
     KEY,
     OTHER,
@@ -119,6 +119,32 @@ def test_the_head_says_the_month_and_what_ordering_needs(cast: Cast) -> None:
     house.world.clock.advance(40 * DAY)
     alice.say(b"still here")
     assert house.head().used_at == start_of_month(house.world.clock()) > month
+
+
+def test_of_the_stored_state_it_is_known_on_which_day_it_was_written_and_not_when(cast: Cast) -> None:
+    house = cast.house
+    for number in range(5):
+        house.world.clock.advance(7 * HOUR + number)
+        cast.alice.add(Insider(house, f"guest {number}"))
+    written = house.world.garbage.objects(GROUP).values()
+    assert len(written) == 7
+    assert all(moment % DAY == 0 for moment in written)
+
+
+def test_a_state_is_collected_when_it_is_a_day_old_and_two_at_most(cast: Cast) -> None:
+    """What the service knows of its age is rounded so that it is never taken for older than it is."""
+    house = cast.house
+    house.world.clock.advance(DAY - house.world.clock() % DAY - 1)
+    done(cast.alice.updating(), cast.alice)
+    before = house.head().root
+    done(cast.alice.updating(), cast.alice)
+    house.world.clock.advance(DAY)
+    house.upkeep.tend(GROUP)
+    assert before in house.world.garbage.objects(GROUP)
+    house.world.clock.advance(1)
+    house.upkeep.tend(GROUP)
+    assert list(house.world.garbage.objects(GROUP)) == [house.head().root]
+    cast.alice.say(b"and on")
 
 
 def test_the_stored_state_has_the_size_of_a_power_of_two(cast: Cast) -> None:
