@@ -89,8 +89,8 @@ def alarms() -> AwsAlarms:
 
 @functools.cache
 def queues() -> Queues:
-    """The queues' receiving side."""
-    return Queues(config().stage)
+    """The stage's queues."""
+    return Queues(config().stage, alarms())
 
 
 @functools.cache

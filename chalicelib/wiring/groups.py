@@ -104,7 +104,7 @@ def vault() -> Vault:
 @functools.cache
 def hints() -> AwsFanoutHints:
     """The fan-out queue's sending side."""
-    return AwsFanoutHints(wiring.config().stage, wiring.alarms())
+    return AwsFanoutHints(wiring.queues())
 
 
 @functools.cache

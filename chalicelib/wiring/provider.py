@@ -30,6 +30,7 @@ from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.items import Items
 from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.messenger import AwsMessenger
+from chalicelib.storage.objects import Objects
 from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_client import HttpsPeerClient
 from chalicelib.storage.peer_filters import AwsPeerFilters
@@ -69,7 +70,7 @@ def store() -> AwsStore:
 @functools.cache
 def hints() -> AwsHints:
     """The queues' sending side."""
-    return AwsHints(config().stage, wiring.alarms())
+    return AwsHints(wiring.queues())
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def peer_client() -> HttpsPeerClient:
 @functools.cache
 def filter_objects() -> AwsFilterObjects:
     """Immutable filter objects."""
-    return AwsFilterObjects(config().stage)
+    return AwsFilterObjects(Objects(config().stage, "filters"))
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from chalicelib.storage.delivery_users import AwsMemberships, AwsUsers
 from chalicelib.storage.delivery_wakes import AwsWakes
 from chalicelib.storage.dynamodb import Database
 from chalicelib.storage.objects import Objects
+from chalicelib.storage.queues import Queues
 from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
 from tests.fakes.clock import START, SettableClock
@@ -150,7 +151,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
         inboxes=AwsInboxes(database),
         shards=shards,
         wakes=AwsWakes(database),
-        hints=AwsFanoutHints(stage, AwsAlarms(stage, clock)),
+        hints=AwsFanoutHints(Queues(stage, AwsAlarms(stage, clock))),
         memberships=AwsMemberships(database, data_keys),
         users=AwsUsers(database, data_keys, sealer),
         directory=AwsDirectory(database, data_keys, sealer, clock),
