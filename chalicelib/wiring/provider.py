@@ -8,13 +8,13 @@ import msgspec
 from chalicelib import config as settings
 from chalicelib import wiring
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider import trusting
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
 from chalicelib.services.provider.delivery import Delivery
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
+from chalicelib.services.provider.peering import Peering, calling
 from chalicelib.services.provider.preferences import Preferences
 from chalicelib.services.provider.publication import Publication
 from chalicelib.services.provider.queries import Queries
@@ -81,7 +81,7 @@ def trust_lists() -> AwsTrustLists:
 
 def calling_peer(thumbprint: str | None) -> Peer:
     """The peer GP that a client certificate belongs to."""
-    return trusting.calling(trust_lists(), thumbprint)
+    return calling(trust_lists(), thumbprint)
 
 
 @functools.cache
@@ -115,10 +115,10 @@ def events() -> AwsEvents:
 
 
 @functools.cache
-def admission() -> trusting.Admission:
+def peering() -> Peering:
     """The operator's hand on peers."""
     authority = msgspec.json.decode(config().trust_authority, type=dict[str, str])
-    return trusting.Admission(trust_lists(), wiring.clock(), config().gp, authority)
+    return Peering(trust_lists(), wiring.clock(), config().gp, authority)
 
 
 @functools.cache
