@@ -154,21 +154,24 @@ def test_a_process_keeps_so_many_networks_in_mind(
     world: QueueWorld, qs: Qs, alice: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(strangers, "MOST_TURNED_AWAY", 2)
-
-    def spent(*_: object) -> tuple[int, int, bytes]:
-        return 0, 5 * SECOND, b""
-
     attempt, _ = ATTEMPTS["fetch with a wrong key"]
-    with monkeypatch.context() as patch:
-        patch.setattr(world.buckets, "take", spent)
-        for source in ("192.0.2.7", "192.0.2.8", "192.0.2.8", "192.0.2.9"):
-            with pytest.raises(TooManyRequests):
-                attempt(qs, alice, source)
+
+    def turned_away(source: str, seconds: int) -> None:
+        with monkeypatch.context() as patch, pytest.raises(TooManyRequests):
+            patch.setattr(world.buckets, "take", lambda *_: (0, seconds * SECOND, b""))
+            attempt(qs, alice, source)
+
+    turned_away("192.0.2.7", 60)
+    turned_away("192.0.2.8", 10)
+    world.clock.advance(10 * SECOND)
+    turned_away("192.0.2.8", 60)
+    turned_away("192.0.2.9", 60)
     with pytest.raises(NotPermitted):
         attempt(qs, alice, "192.0.2.7")
     for source in ("192.0.2.8", "192.0.2.9"):
-        with pytest.raises(TooManyRequests):
+        with pytest.raises(TooManyRequests) as refused:
             attempt(qs, alice, source)
+        assert refused.value.retry_after_seconds == 60
 
 
 def test_without_the_limiter_strangers_hear_what_they_did_wrong(
