@@ -3,6 +3,11 @@
 from chalicelib.services.provider.state import OutboxId
 from chalicelib.storage.queues import Queues
 
+OUTBOX = "outbox"
+SEQUENCE = "sequence"
+FOLLOW = "follow"
+SCAN = "scan"
+
 LONGEST_DELAY = 900  # Seconds; SQS takes no more. A later entry is found by the sweep.
 
 
@@ -14,16 +19,16 @@ class AwsHints:
 
     def outbox(self, outbox_id: OutboxId, delay_seconds: int = 0) -> None:
         """Wake the sender for one entry."""
-        self.queues.hint("outbox", {"outbox_id": outbox_id}, max(0, min(delay_seconds, LONGEST_DELAY)))
+        self.queues.hint(OUTBOX, {"outbox_id": outbox_id}, max(0, min(delay_seconds, LONGEST_DELAY)))
 
     def sequence(self) -> None:
         """Wake the sequencer."""
-        self.queues.hint("sequence", {})
+        self.queues.hint(SEQUENCE, {})
 
     def follow(self, gp: str) -> None:
         """Have a peer's filter fetched."""
-        self.queues.hint("follow", {"gp": gp})
+        self.queues.hint(FOLLOW, {"gp": gp})
 
     def scan(self, version: int, segment: int) -> None:
         """Have one segment scanned for a rebuild."""
-        self.queues.hint("scan", {"version": version, "segment": segment})
+        self.queues.hint(SCAN, {"version": version, "segment": segment})

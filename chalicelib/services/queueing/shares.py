@@ -11,9 +11,9 @@ after k greedy groups about 1/(2k) of it is left. Nobody is limited while a quar
 
 **Who holds.** A queue lets go of its oldest entries first, by numbers, without looking at them, and what has expired
 is not there to be looked at. So the count is written by those alone who put something in, together with the entry, and
-in two parts with a border between them. Once the queue was let go of up to the border the older part is dropped; once
-beyond it, the newer part becomes the older one. Of the older part nobody holds more than is left of it. Thus nothing
-is to be counted when entries are let go of, whoever does it and however often.
+in two parts with a border between them. Once the queue was let go of beyond the border, the older part is dropped and
+the newer one becomes the older. Of the older part nobody holds more than is left of it. Thus nothing is to be counted
+when entries are let go of, whoever does it and however often.
 
 Each part is a space-saving summary (Metwally, Agrawal, El Abbadi 2005): a few counters, of which the lowest goes to
 whoever has none. So a sender is never counted for less than it holds. It is counted for more by no more than
@@ -99,11 +99,9 @@ class Shares:
     newer: Part = NOTHING
 
     def as_of(self, beginning: int, end: int) -> Self:
-        """Return the shares without a part that is gone, now that the queue lies between these two."""
-        if beginning < self.border:
-            return self
-        if beginning == self.border:
-            return dataclasses.replace(self, older=NOTHING)
+        """Return the shares with the border where it now belongs, the queue lying between these two."""
+        if beginning <= self.border:
+            return self  # Of the older part there is something left, or just nothing.
         return dataclasses.replace(self, border=end, older=self.newer if beginning < end else NOTHING, newer=NOTHING)
 
     def plus(self, sender: Sender, cost: int) -> Self:

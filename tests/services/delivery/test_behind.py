@@ -8,7 +8,7 @@ import pytest
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.delivery.responses import Ok
-from chalicelib.services.delivery import fanout
+from chalicelib.services.delivery import fanout, sweeping
 from chalicelib.services.delivery.ports import StreamGap
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, MEMBERSHIPS, GroupId
 from chalicelib.services.ports import Refused
@@ -144,7 +144,7 @@ def test_groups_that_wait_for_it_come_after_those_with_something_new(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anybody can make many groups that wait."""
-    monkeypatch.setattr(fanout, "SWEEP", 5)
+    monkeypatch.setattr(sweeping, "SWEEP", 5)
     house.deliver()
     house.world.queueing_services.down.add(US)
     for number in range(10):
@@ -158,7 +158,7 @@ def test_groups_that_wait_for_it_come_after_those_with_something_new(
     house.world.clock.advance(10 * MINUTE)
     alice.say(b"the hint of this was lost")
     house.world.clock.advance(10 * SECOND)
-    house.fanout.sweep()
+    house.sweep.sweep()
     assert bob.catch_up() == [b"the hint of this was lost"]
     house.world.queueing_services.down.clear()
     house.world.clock.advance(10 * MINUTE)

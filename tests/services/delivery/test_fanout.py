@@ -156,12 +156,12 @@ def test_one_group_that_fails_holds_up_no_other(house: House, alice: Person, bob
     house.world.fail("groups", "log", times=1)
     house.world.clock.advance(60_000)
     with pytest.raises(ConnectionError):
-        house.fanout.sweep()
+        house.sweep.sweep()
     waiting = set(house.world.tables.wakes)
     assert len(waiting) == 1
     assert house.world.tables.wakes[waiting.pop()].next_at > house.world.clock()
     house.world.clock.advance(180_000)
-    house.fanout.sweep()
+    house.sweep.sweep()
     assert not house.world.tables.wakes
     assert bob.catch_up() == [b"hello"]
 

@@ -71,6 +71,9 @@ def test_a_hub_with_however_many_groups_leaves_another_its_share(world: QueueWor
 def test_a_group_is_one_sender_over_all_its_shards_and_names_of_groups_are_their_hubs(qs: Qs, alice: Owner) -> None:
     assert fill(Hub(qs, domain=ATTACKER), alice) == 16
     assert Hub(qs, domain=ATTACKER, shard=1).send(LARGE, alice) == [LIMITED]
+    for number, count in [(2, 8), (3, 4)]:
+        hub = Hub(qs, domain=HONEST, group_id=b"group %d" % number)
+        assert [hub.send(LARGE, alice) for _ in range(count)] == [[OK]] * count
     assert Hub(qs, domain=HONEST).send(LARGE, alice) == [OK], "the same id at another hub is another group"
 
 

@@ -160,6 +160,17 @@ def test_nobody_is_limited_while_a_quarter_is_in_use(offered: list[tuple[Sender,
     assert Queue().offer(sender(1), LARGEST), "the largest message there is"
 
 
+def test_one_large_step_does_not_lead_over_the_bounds() -> None:
+    assert may_hold(left=10, of_hub=10, of_group=0)
+    assert not may_hold(left=10, of_hub=11, of_group=0)
+    assert not may_hold(left=10, of_hub=100, of_group=1), "for the square of what is missing is no room"
+    assert not may_hold(left=-1, of_hub=0, of_group=0)
+    queue = Queue()
+    for group in range(10):
+        queue.fill(sender(1, group), MEGABYTE)
+    assert not queue.offer(sender(1, 99), LARGEST)
+
+
 def attacks(groups: int) -> st.SearchStrategy[list[tuple[Sender, int] | int]]:
     """Return what one hub does, with as many groups as it likes, and what a client lets go of meanwhile."""
     return st.lists(st.tuples(senders(1, groups), costs) | st.integers(1, 3), max_size=120)
