@@ -13,6 +13,7 @@ from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queue_requests import QSMessage
 from chalicelib.protocol.delivery.queueing import EnqueueRequest
 from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.state import DsPeer
 from chalicelib.wiring import delivery
 
 door = Door(__name__)
@@ -52,7 +53,7 @@ def update_queue(call: Call[Any]) -> None:
 def enqueue(call: Call[Any]) -> bytes:
     """Put a hub's row into the queues that it names."""
     request = decode(EnqueueRequest.read, call.raw_body)
-    return delivery.enqueueing().enqueue(request, Domain(call.ds_peer.domain)).encode()
+    return delivery.enqueueing().enqueue(request, Domain(call.caller_as(DsPeer).domain)).encode()
 
 
 def _message(call: Call[Any]) -> QSMessage:

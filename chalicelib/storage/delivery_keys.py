@@ -5,6 +5,7 @@ sealed groups has epochs; a new one is announced first, so that every container 
 to it.
 """
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -55,8 +56,11 @@ class AwsDsKeys:
         return self.sealer.seal(f"delivery {purpose}", name, plain)
 
     def open(self, purpose: str, name: bytes, sealed: bytes) -> bytes:
-        """Open what was sealed for this purpose and name; raise `InvalidTag` for anything else."""
-        return self.sealer.open(f"delivery {purpose}", name, sealed)
+        """Open what was sealed for this purpose and name; raise `CannotOpen` for anything else."""
+        try:
+            return self.sealer.open(f"delivery {purpose}", name, sealed)
+        except (InvalidTag, LookupError) as failure:
+            raise CannotOpen from failure
 
 
 def derive_sender_key(secret: bytes, group_id: GroupId, cipher_suite: int) -> bytes:

@@ -9,8 +9,9 @@ import msgspec
 
 from chalicelib.protocol.glados.mappings import Provider
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.accounts.state import ProviderId
 from chalicelib.services.ports import Clock
-from chalicelib.services.provider.state import Event, EventId, ProviderId
+from chalicelib.services.provider.state import Event, EventId
 from chalicelib.services.ulids import earliest, time_of
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, Update, blob, number, text
 from chalicelib.storage.notation import gone_at

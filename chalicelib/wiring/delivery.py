@@ -90,7 +90,7 @@ def bucket() -> Objects:
 @functools.cache
 def bodies() -> AwsBodies:
     """The messages, each stored once."""
-    return AwsBodies(wiring.database(), bucket(), wiring.sealer(), wiring.keyring(), wiring.clock())
+    return AwsBodies(wiring.database(), bucket(), wiring.sealer(), wiring.digests(), wiring.clock())
 
 
 @functools.cache
@@ -102,10 +102,10 @@ def queue_configs() -> Configs:
 @functools.cache
 def queue_owners() -> Owners:
     """Creating, changing and deleting queues."""
-    keyring, clock = wiring.keyring(), wiring.clock()
+    digests, clock = wiring.digests(), wiring.clock()
     authentication = Authentication(queue_heads(), clock, ds_domain())
-    limits = Limits(wiring.buckets(), keyring)
-    return Owners(queue_heads(), queue_entries(), authentication, limits, keyring, clock)
+    limits = Limits(wiring.buckets(), digests)
+    return Owners(queue_heads(), queue_entries(), authentication, limits, digests, clock)
 
 
 @functools.cache
@@ -119,7 +119,7 @@ def queue_reading() -> Reading:
 @functools.cache
 def fetching() -> Fetching:
     """Fetching from peers what they only refer to."""
-    pieces = AwsPieces(bucket(), wiring.keyring())
+    pieces = AwsPieces(bucket(), wiring.digests())
     return Fetching(PeerRemoteBodies(ds_peers(), peer_calls()), pieces, wiring.clock())
 
 
@@ -134,7 +134,7 @@ def enqueueing() -> Enqueueing:
         fetching(),
         queue_configs(),
         HubLimits(wiring.buckets(), wiring.alarms()),
-        wiring.keyring(),
+        wiring.digests(),
         wiring.clock(),
         pause,
         ds_domain(),

@@ -8,13 +8,13 @@ import msgspec
 from chalicelib import config as settings
 from chalicelib import wiring
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider import trusting
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
 from chalicelib.services.provider.delivery import Delivery
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
+from chalicelib.services.provider.peering import Peering, calling
 from chalicelib.services.provider.preferences import Preferences
 from chalicelib.services.provider.publication import Publication
 from chalicelib.services.provider.queries import Queries
@@ -28,6 +28,7 @@ from chalicelib.storage.filter_objects import AwsFilterObjects
 from chalicelib.storage.filter_pointer import AwsFilterPointer
 from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.items import Items
+from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.messenger import AwsMessenger
 from chalicelib.storage.objects import Objects
 from chalicelib.storage.outbox import AwsOutbox
@@ -46,6 +47,12 @@ from chalicelib.storage.webhook_sender import HttpsWebhookSender
 def config() -> settings.ProviderConfig:
     """The stage's settings, which are a provider's."""
     return settings.as_role(settings.ProviderConfig, wiring.config())
+
+
+@functools.cache
+def keyring() -> AwsKeyring:
+    """The keys of this provider."""
+    return AwsKeyring(wiring.data_keys())
 
 
 @functools.cache
@@ -74,7 +81,7 @@ def trust_lists() -> AwsTrustLists:
 
 def calling_peer(thumbprint: str | None) -> Peer:
     """The peer GP that a client certificate belongs to."""
-    return trusting.calling(trust_lists(), thumbprint)
+    return calling(trust_lists(), thumbprint)
 
 
 @functools.cache
@@ -108,16 +115,16 @@ def events() -> AwsEvents:
 
 
 @functools.cache
-def admission() -> trusting.Admission:
+def peering() -> Peering:
     """The operator's hand on peers."""
     authority = msgspec.json.decode(config().trust_authority, type=dict[str, str])
-    return trusting.Admission(trust_lists(), wiring.clock(), config().gp, authority)
+    return Peering(trust_lists(), wiring.clock(), config().gp, authority)
 
 
 @functools.cache
 def consultation() -> Consultation:
     """Asking the peers that may know."""
-    return Consultation(peer_client(), peer_filters(), trust_lists(), wiring.keyring(), wiring.alarms())
+    return Consultation(peer_client(), peer_filters(), trust_lists(), keyring(), wiring.alarms())
 
 
 @functools.cache
@@ -129,7 +136,7 @@ def snapshots() -> AwsSnapshots:
 @functools.cache
 def queries() -> Queries:
     """Finding mappings."""
-    limits = QueryLimits(wiring.buckets(), wiring.keyring(), wiring.alarms(), threading.Lock())
+    limits = QueryLimits(wiring.buckets(), keyring(), wiring.alarms(), threading.Lock())
     peer_limits = PeerQueryLimits(wiring.buckets(), wiring.alarms())
     return Queries(snapshots(), store(), wiring.access(), consultation(), limits, peer_limits, wiring.clock())
 
@@ -138,9 +145,7 @@ def queries() -> Queries:
 def verifications() -> Verifications:
     """Opening verifications and sending codes."""
     messenger = AwsMessenger(config().email_from)
-    return Verifications(
-        store(), wiring.keyring(), messenger, SendLimits(wiring.buckets()), wiring.clock(), wiring.entropy
-    )
+    return Verifications(store(), keyring(), messenger, SendLimits(wiring.buckets()), wiring.clock(), wiring.entropy)
 
 
 @functools.cache
@@ -151,7 +156,7 @@ def confirmation() -> Confirmation:
         store(),
         snapshots(),
         consultation(),
-        wiring.keyring(),
+        keyring(),
         hints(),
         wiring.clock(),
         wiring.entropy,
@@ -162,7 +167,7 @@ def confirmation() -> Confirmation:
 @functools.cache
 def preferences() -> Preferences:
     """The user's choices."""
-    return Preferences(store(), snapshots(), consultation(), wiring.keyring(), hints(), wiring.clock(), wiring.entropy)
+    return Preferences(store(), snapshots(), consultation(), keyring(), hints(), wiring.clock(), wiring.entropy)
 
 
 @functools.cache
@@ -181,7 +186,7 @@ def delivery() -> Delivery:
     # Only a run on one machine exempts an origin, and its inbox has a certificate of that run's own authority.
     sender = HttpsWebhookSender(exempt, wiring.federation_secret().authorities() if exempt else None)
     claims = ClaimSender(
-        store(), hints(), peer_client(), trust_lists(), wiring.keyring(), wiring.alarms(), wiring.clock(), config().gp
+        store(), hints(), peer_client(), trust_lists(), keyring(), wiring.alarms(), wiring.clock(), config().gp
     )
     outbox = AwsOutbox(wiring.database(), wiring.sealer())
     return Delivery(
@@ -215,7 +220,7 @@ def sequencer() -> Sequencer:
         pending,
         filter_objects(),
         peer_filters(),
-        wiring.keyring(),
+        keyring(),
         wiring.alarms(),
         wiring.clock(),
         config().gp,
@@ -233,7 +238,7 @@ def rebuild() -> Rebuild:
         AwsRebuildJobs(config().stage),
         AwsScans(wiring.database(), record_rows()),
         filter_objects(),
-        wiring.keyring(),
+        keyring(),
         hints(),
         wiring.alarms(),
         wiring.clock(),
@@ -252,7 +257,7 @@ def publication() -> Publication:
         AwsSubscriptions(config().stage),
         peer_client(),
         trust_lists(),
-        wiring.keyring(),
+        keyring(),
         wiring.alarms(),
         wiring.clock(),
         config().gp,

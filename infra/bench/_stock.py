@@ -57,7 +57,7 @@ def _row(number: int) -> Item:
     now = wiring.clock()()
     user = f"user-{number}"
     mapping = Mapping(
-        mapping_id=wiring.keyring().mapping_id(HOME.provider_id, sii, number.to_bytes(12, "big")),
+        mapping_id=provider.keyring().mapping_id(HOME.provider_id, sii, number.to_bytes(12, "big")),
         provider=HOME,
         user_id=user,
         ssi=ssi(user, "home.example"),

@@ -6,9 +6,9 @@ import hashlib
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId, Notice, Provider, confirm
 from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.services.accounts.state import Account, ProviderId
 from chalicelib.services.provider.ports import Store
 from chalicelib.services.provider.state import (
-    Account,
     Count,
     Event,
     EventId,
@@ -16,7 +16,6 @@ from chalicelib.services.provider.state import (
     OutboxEntry,
     OutboxId,
     PairKey,
-    ProviderId,
     StoredRecords,
     Verification,
     VerificationId,

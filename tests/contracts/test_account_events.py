@@ -15,7 +15,7 @@ from chalicelib.storage.dynamodb import Database
 from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
 from tests.contracts.races import race
-from tests.fakes.accounts import MemoryAccountEvents
+from tests.fakes.account_events import MemoryAccountEvents
 from tests.fakes.clock import START as NOW
 from tests.fakes.clock import SettableClock
 from tests.fakes.faults import Faults

@@ -69,6 +69,14 @@ def test_what_a_worker_saves_is_what_the_next_one_takes(ds: DsPorts) -> None:
     assert next(shard for shard in ds.shards.of(GROUP) if shard.shard == 0) == lease
 
 
+def test_a_shard_remembers_which_rows_could_not_be_read(ds: DsPorts) -> None:
+    ds.create()
+    unread = {1: START, 1 << 40: START + SECOND}
+    saved = ds.shards.save(dataclasses.replace(taken(ds), unread=unread, leased_until=0))
+    assert saved.unread == unread
+    assert taken(ds).unread == unread
+
+
 def test_a_worker_whose_shard_was_taken_since_saves_nothing(ds: DsPorts) -> None:
     ds.create()
     ds.say(b"one")
@@ -147,6 +155,23 @@ def test_a_group_that_was_settled_is_not_postponed_into_being_due(ds: DsPorts) -
     ds.wakes.settle(GROUP, 1)
     ds.wakes.postpone(GROUP, START)
     assert due(ds, START + MINUTE) == []
+
+
+def test_a_group_whose_log_has_grown_since_is_not_put_off(ds: DsPorts) -> None:
+    ds.create()
+    ds.say(b"hello")
+    ds.wakes.postpone(GROUP, START + 5 * MINUTE, 1)
+    assert due(ds, START + MINUTE) == [GROUP]
+    ds.wakes.postpone(GROUP, START + 5 * MINUTE, 2)
+    assert due(ds, START + MINUTE) == []
+
+
+def test_a_group_is_retired_only_where_it_has_no_head(ds: DsPorts) -> None:
+    ds.create()
+    for group_id in (GROUP, OTHER):
+        for _ in range(2):
+            ds.wakes.retire(group_id)
+    assert due(ds, START + MINUTE) == [GROUP]
 
 
 def test_those_that_have_been_due_longest_come_first(ds: DsPorts) -> None:

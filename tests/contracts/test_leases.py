@@ -22,7 +22,7 @@ from tests.contracts.delivery import GROUP, DsPorts
 from tests.contracts.examples import NOW, outbox_entry
 from tests.contracts.ports import Ports, memory
 from tests.contracts.races import race, winners
-from tests.fakes.accounts import MemoryAccountEvents
+from tests.fakes.account_events import MemoryAccountEvents
 from tests.fakes.clock import SettableClock
 from tests.fakes.faults import Faults
 

@@ -89,7 +89,7 @@ class Stage(House):
         super().restart()
         forget(wiring, delivery, groups)
         self.vault = groups.vault()
-        self.fanout = groups.fanout()
+        self.sweep = groups.sweep()
         self.accounts = groups.account_desk()
 
     def person(self, name: str) -> Person:

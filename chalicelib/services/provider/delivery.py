@@ -13,19 +13,12 @@ import msgspec
 
 from chalicelib.protocol.glados import webhooks as standard
 from chalicelib.protocol.timestamps import MINUTE, SECOND
+from chalicelib.services.accounts.ports import Accounts
+from chalicelib.services.accounts.state import Account, ProviderId, WebhookEndpoint
 from chalicelib.services.ports import Alarms, Clock, Lost, Unreachable
 from chalicelib.services.provider.claims import ClaimSender
-from chalicelib.services.provider.ports import Accounts, Events, Hints, Outbox, Store, WebhookSender
-from chalicelib.services.provider.state import (
-    Account,
-    Event,
-    EventId,
-    OutboxEntry,
-    OutboxId,
-    ProviderId,
-    VerificationId,
-    WebhookEndpoint,
-)
+from chalicelib.services.provider.ports import Events, Hints, Outbox, Store, WebhookSender
+from chalicelib.services.provider.state import Event, EventId, OutboxEntry, OutboxId, VerificationId
 from chalicelib.services.provider.verifications import RETRY_SEND, Verifications, state_of
 from chalicelib.services.provider.webhooks import OldEndpoint, body_of
 

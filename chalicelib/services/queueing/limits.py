@@ -7,6 +7,7 @@ written for each row anyhow: a stream is one group's way to a set of queues, and
 
 import math
 
+from chalicelib.errors import TooManyRequests
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.limits import LeasedLimit, Limit
 from chalicelib.services.ports import Alarms, Buckets
@@ -34,11 +35,13 @@ class HubLimits:
         self._rows.spend(hub, HUB_RATE, HUB_BURST, now)
 
 
-def tokens_left(stream: Stream | None, rows: int, now: int) -> int | None:
-    """Return a stream's tokens after so many rows, in thousandths, or None if it has too few."""
+def tokens_left(stream: Stream | None, rows: int, now: int) -> int:
+    """Return a stream's tokens after so many rows, in thousandths, or raise `TooManyRequests` if it has too few."""
     tokens = STREAM_BURST * _WHOLE
     if stream is not None:
         gained = max(0, now - stream.at) * STREAM_RATE * _WHOLE // SECOND
         tokens = min(tokens, stream.tokens + math.floor(gained))
     left = tokens - rows * _WHOLE
-    return left if left >= 0 else None
+    if left < 0:
+        raise TooManyRequests("rows-by-group", -left / _WHOLE / STREAM_RATE)
+    return left

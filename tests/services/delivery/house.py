@@ -20,6 +20,7 @@ from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.posting import Posting
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
 from chalicelib.services.delivery.registrations import Registrations
@@ -28,6 +29,7 @@ from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.state import GroupId, Head
+from chalicelib.services.delivery.sweeping import Sweep
 from chalicelib.services.delivery.upkeep import Upkeep
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
@@ -106,18 +108,23 @@ class House:
             world.domain,
         )
         self.fanout = Fanout(
+            world.shards,
+            world.hints,
+            Recipients(world.groups, self.vault),
+            Posting(world.queueing_services, self.enclosures, self.removals, world.alarms, world.domain),
+            MembershipLog(world.memberships, self._notice),
+            world.alarms,
+            world.clock,
+        )
+        self.sweep = Sweep(
             world.groups,
             world.shards,
             world.wakes,
-            world.hints,
-            Recipients(world.groups, self.vault),
-            world.queueing_services,
-            self.enclosures,
-            MembershipLog(world.memberships, self._notice),
+            self.fanout,
+            self.vault,
             self.removals,
             world.alarms,
             world.clock,
-            world.domain,
         )
         self.upkeep = Upkeep(
             world.groups,
@@ -180,7 +187,7 @@ class House:
     def deliver(self) -> None:
         """Deliver everything that is due, now."""
         self.world.clock.advance(60 * SECOND)
-        self.fanout.sweep()
+        self.sweep.sweep()
 
     def queue(self, person: Person, group_id: GroupId = GROUP) -> list[MLSMessage]:
         """Return what a queue was given, in order; no row of the log comes twice."""

@@ -18,12 +18,13 @@ from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Mapping
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.protocol.timestamps import MINUTE
-from chalicelib.services.provider.access import Access, Presented
+from chalicelib.services.accounts.access import Access
+from chalicelib.services.accounts.enrolment import Enrolment
+from chalicelib.services.accounts.state import Account, Presented, ProviderId
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
 from chalicelib.services.provider.delivery import Delivery
-from chalicelib.services.provider.enrolment import Enrolment
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
 from chalicelib.services.provider.preferences import Preferences
@@ -31,7 +32,7 @@ from chalicelib.services.provider.publication import Link, Publication
 from chalicelib.services.provider.queries import Queries
 from chalicelib.services.provider.rebuild import Rebuild
 from chalicelib.services.provider.sequencer import Sequencer
-from chalicelib.services.provider.state import Account, Event, FilterVersion, OutboxId, ProviderId, VerificationId
+from chalicelib.services.provider.state import Event, FilterVersion, OutboxId, VerificationId
 from chalicelib.services.provider.verifications import Verifications
 from chalicelib.services.provider.webhooks import Webhooks
 from tests.fakes.clock import SettableClock

@@ -13,7 +13,7 @@ from chalicelib.protocol.glados.mappings import AHEAD
 from chalicelib.protocol.glados.trust import PeerLimits
 from chalicelib.protocol.signed import sign, verify
 from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND, format_time
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account
 from tests.fakes.clock import START
 from tests.services.provider.providers import (
     PHONE,

@@ -17,7 +17,8 @@ import pytest
 from chalicelib.protocol.glados.client_api import Code
 from chalicelib.protocol.glados.mappings import best
 from chalicelib.protocol.timestamps import DAY, MINUTE
-from chalicelib.services.provider.state import Account, OutboxId
+from chalicelib.services.accounts.state import Account
+from chalicelib.services.provider.state import OutboxId
 from tests.fakes.faults import When
 from tests.services.provider.providers import (
     OTHER_PHONE,

@@ -8,9 +8,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.ports import Lost
 from chalicelib.services.provider.delivery import LEASE
-from chalicelib.services.provider.state import Account, OutboxId
+from chalicelib.services.provider.state import OutboxId
 from tests.fakes.world import World
 from tests.services.provider.providers import PHONE, Gp, endpoint_of, meanwhile, settle
 

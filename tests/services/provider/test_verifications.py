@@ -18,8 +18,9 @@ from chalicelib.errors import (
 )
 from chalicelib.protocol.glados.client_api import Code, VerificationRequest
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.ports import Unreachable
-from chalicelib.services.provider.state import Account, VerificationId
+from chalicelib.services.provider.state import VerificationId
 from chalicelib.services.provider.verifications import SEND_GRACE
 from tests.fakes.world import World
 from tests.services.provider.providers import MAIL, OTHER_PHONE, PHONE, TEST_NUMBER, Gp, uri

@@ -210,8 +210,7 @@ class Hub:
     def give(self, request: EnqueueRequest) -> list[Result]:
         """Send a row, and count it if it was taken."""
         results = list(self.qs.enqueueing.enqueue(request, self.domain).results)
-        if Result.SENDER_LIMITED not in results:
-            self.last = max(self.last, request.seq)
+        self.last = max(self.last, request.seq)
         return results
 
     def send(self, message: bytes, *owners: Owner) -> list[Result]:
