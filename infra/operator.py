@@ -31,10 +31,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from chalicelib import config
 from chalicelib.errors import Refusal
 from chalicelib.protocol.base64url import encode_base64url
-from chalicelib.protocol.glados.signed import TYPS, SigningKey, sign
 from chalicelib.protocol.glados.trust import TrustList
+from chalicelib.protocol.signed import TYPS, SigningKey, sign
 from chalicelib.protocol.timestamps import format_time
-from chalicelib.services.provider.state import SCOPES, Account
+from chalicelib.services.accounts.state import SCOPES, Account
 
 CONFIG = Path(__file__).parents[1] / ".chalice" / "config.json"
 PURPOSES = ("index", "seal", "code", "mapping-id", *(f"sign:{typ}" for typ in TYPS if typ != "glados-trust-list+jwt"))
@@ -109,8 +109,8 @@ def certificates(asked: argparse.Namespace) -> dict[str, Any]:
 
 def keys(_asked: argparse.Namespace) -> dict[str, Any]:
     """Show the stage's public keys by purpose, for the trust lists of its peers."""
-    keyring = _wiring().keyring()
-    return {typ: keyring.public_jwks(typ) for typ in TYPS if typ != "glados-trust-list+jwt"}
+    keys = _wiring().signing_keys()
+    return {typ: keys.public_jwks(typ) for typ in TYPS if typ != "glados-trust-list+jwt"}
 
 
 def sign_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def sign_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
 
 def load_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
     """Verify a signed trust list and make it the stage's, if its version is higher than the stored one."""
-    listed = _provider().admission().admit(asked.file.read_text().strip())
+    listed = _provider().peering().admit(asked.file.read_text().strip())
     return {"version": listed.version, "peers": [peer.gp for peer in listed.peers]}
 
 

@@ -36,6 +36,35 @@ def environment(stage: str) -> dict[str, str]:
     return {**settings, "AWS_DEFAULT_REGION": "eu-central-1"}
 
 
+# What only one role needs, by how its modules' names begin.
+ROOMS = {
+    "provider": (
+        "protocol.glados",
+        "services.provider",
+        "storage.keyring",
+        "wiring.provider",
+        "handlers.client_doors",
+        "handlers.federation_doors",
+        "handlers.provider_description",
+        "handlers.provider_jobs",
+    ),
+    "delivery": (
+        "protocol.delivery",
+        "protocol.mls",
+        "services.delivery",
+        "services.queueing",
+        "storage.ds_peers",
+        "wiring.delivery",
+        "wiring.groups",
+        "handlers.delivery_description",
+        "handlers.delivery_jobs",
+        "handlers.ds_account_doors",
+        "handlers.ds_doors",
+        "handlers.ds_federation_doors",
+        "handlers.ds_refusals",
+        "handlers.qs_doors",
+    ),
+}
 STAGES = pytest.mark.parametrize("stage", ["gp-eu", "ds-eu"])
 
 
@@ -114,9 +143,16 @@ def test_what_a_cold_start_does_not_need_is_not_imported_and_nothing_is_built(st
         ).split()
     )
     assert loaded & {"boto3", "email_validator", "pydantic", "numpy", "moto", "pytest", "unittest.mock"} == set()
-    others = {"gp-eu": ("chalicelib.wiring.delivery", "chalicelib.services.delivery", "chalicelib.services.queueing")}
-    foreign = others.get(stage, ("chalicelib.wiring.provider", "chalicelib.handlers.client_doors"))
-    assert {name for name in loaded if name.startswith(foreign)} == set(), "the other role's"
+
+
+@STAGES
+def test_a_role_loads_its_own_doors_and_use_cases_and_nothing_of_the_other_role(stage: str) -> None:
+    loaded = set(python(stage, "import app, sys; print(*sys.modules)").split())
+    role = environment(stage)["GLADOS_ROLE"]
+    own, (other,) = ROOMS[role], [rooms for name, rooms in ROOMS.items() if name != role]
+    assert [room for room in own if f"chalicelib.{room}" not in loaded] == []
+    foreign = tuple(f"chalicelib.{room}" for room in other)
+    assert {name for name in loaded if name.startswith(foreign)} == set()
 
 
 @pytest.mark.parametrize("folder", ["chalicelib", "infra"])

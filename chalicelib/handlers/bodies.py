@@ -5,7 +5,7 @@ from typing import TypeVar
 import msgspec
 
 from chalicelib import errors
-from chalicelib.protocol.glados.client_api import Body
+from chalicelib.protocol.bodies import Body
 
 Wanted = TypeVar("Wanted", bound=Body)
 

@@ -2,19 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from chalicelib.errors import Refusal
-from chalicelib.protocol.glados.client_api import Body
-from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider.access import Presented
-from chalicelib.services.provider.limits import Allowance
-from chalicelib.services.provider.state import Account
-
-if TYPE_CHECKING:
-    from chalicelib.services.delivery.state import DsPeer
+from chalicelib.protocol.bodies import Body
+from chalicelib.services.accounts.state import Account, Presented
+from chalicelib.services.limits import Allowance
 
 CallBody = TypeVar("CallBody", bound=Body)
+Wanted = TypeVar("Wanted")
 Caller = Literal["anyone", "certificate", "token", "account", "peer", "ds_peer"]
 
 
@@ -22,7 +18,7 @@ Caller = Literal["anyone", "certificate", "token", "account", "peer", "ds_peer"]
 class Call(Generic[CallBody]):
     """A request that is decoded and authenticated as its route asks.
 
-    `account`, `presented`, `peer` or `ds_peer` is the caller, by the route's kind; reading another kind's is a bug.
+    `caller` is of the route's kind; asking for it as another kind is a bug.
     `media_type` is that of `raw_body`, without parameters. `source` is the address that the request came from.
     """
 
@@ -48,33 +44,18 @@ class Call(Generic[CallBody]):
     @property
     def account(self) -> Account:
         """The application provider that calls."""
-        return _as(Account, self.caller)
+        return self.caller_as(Account)
 
     @property
     def presented(self) -> Presented:
         """The verified token, where the service checks the account itself."""
-        return _as(Presented, self.caller)
+        return self.caller_as(Presented)
 
-    @property
-    def peer(self) -> Peer:
-        """The GP that calls."""
-        return _as(Peer, self.caller)
-
-    @property
-    def ds_peer(self) -> "DsPeer":
-        """The delivery service that calls."""
-        from chalicelib.services.delivery.state import DsPeer  # noqa: PLC0415 (a provider never imports it)
-
-        return _as(DsPeer, self.caller)
-
-
-Wanted = TypeVar("Wanted")
-
-
-def _as(kind: type[Wanted], caller: object) -> Wanted:
-    if not isinstance(caller, kind):
-        raise TypeError(f"the route was not called by a {kind.__name__}")
-    return caller
+    def caller_as(self, kind: type[Wanted]) -> Wanted:
+        """Return the caller, which the route's kind says is one of these: a `Peer`, a `DsPeer`."""
+        if not isinstance(self.caller, kind):
+            raise TypeError(f"the route was not called by a {kind.__name__}")
+        return self.caller
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from chalicelib.protocol.delivery.media import (
     KEY_PACKAGES,
     KEY_PACKAGES_RESPONSE,
 )
+from chalicelib.services.delivery.state import DsPeer
 from chalicelib.wiring import groups
 
 BYTES = "application/octet-stream"
@@ -37,14 +38,14 @@ def body(call: Call[Any]) -> Reply:
         raise NotFound("there is no such thing")
     if not _OFFSET.fullmatch(offset):
         raise InvalidValue("an offset is a number of bytes", "offset")
-    piece, total = groups.enclosures().read(call.ds_peer.domain, bytes.fromhex(sha256), int(offset))
+    piece, total = groups.enclosures().read(call.caller_as(DsPeer).domain, bytes.fromhex(sha256), int(offset))
     return Reply(piece, headers={BODY_LENGTH: str(total), "Content-Type": BYTES})
 
 
 @door.serve("POST", paths.KEY_PACKAGES, "ds_peer", takes_bytes=(KEY_PACKAGES,), gives=KEY_PACKAGES_RESPONSE)
 def key_packages(call: Call[Any]) -> bytes:
     """Give a peer's user one KeyPackage for every client of some of our users."""
-    return groups.key_packages().answer(call.ds_peer, call.raw_body)
+    return groups.key_packages().answer(call.caller_as(DsPeer), call.raw_body)
 
 
 @door.serve(

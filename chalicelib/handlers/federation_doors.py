@@ -7,6 +7,7 @@ from chalicelib.errors import NotFound
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.routing import Door
 from chalicelib.protocol.glados import federation_api as api
+from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.publication import Link
 from chalicelib.wiring import provider
 
@@ -18,7 +19,7 @@ IMMUTABLE = {"Cache-Control": "private, max-age=86400, immutable"}
 @door.serve("POST", "/federation/v1/queries", "peer", takes=api.PeerQuery, gives=api.PeerMappings)
 def query(call: Call[api.PeerQuery]) -> api.PeerMappings:
     """Answer a peer from local mappings alone."""
-    return provider.queries().find_for_peer(call.peer, call.body)
+    return provider.queries().find_for_peer(call.caller_as(Peer), call.body)
 
 
 @door.serve("GET", "/federation/v1/filter", "peer", gives=api.FilterAnswer)
@@ -54,25 +55,25 @@ def delta(call: Call[Any]) -> Reply:
 )  # fmt: skip
 def subscribe(call: Call[api.SubscriptionRequest]) -> api.SubscriptionAnswer:
     """Subscribe to a version's additions, and catch up."""
-    return provider.publication().subscribe(call.peer, call.body)
+    return provider.publication().subscribe(call.caller_as(Peer), call.body)
 
 
 @door.serve("DELETE", "/federation/v1/subscriptions/{subscription_id}", "peer", status=204)
 def unsubscribe(call: Call[Any]) -> None:
     """End a subscription."""
-    provider.publication().unsubscribe(call.peer, call.parameters["subscription_id"])
+    provider.publication().unsubscribe(call.caller_as(Peer), call.parameters["subscription_id"])
 
 
 @door.serve("POST", "/federation/v1/notifications", "peer", takes=api.Notification, status=204)
 def notify(call: Call[api.Notification]) -> None:
     """Take in a peer's additions."""
-    provider.following().notified(call.peer, call.body)
+    provider.following().notified(call.caller_as(Peer), call.body)
 
 
 @door.serve("POST", "/federation/v1/claims", "peer", takes=api.ClaimRequest, gives=api.ClaimAnswer)
 def claim(call: Call[api.ClaimRequest]) -> api.ClaimAnswer:
     """Follow a choice that a user made at a peer."""
-    return provider.claim_receiver().receive(call.peer, call.body.claim)
+    return provider.claim_receiver().receive(call.caller_as(Peer), call.body.claim)
 
 
 def _version(call: Call[Any]) -> int:

@@ -6,7 +6,7 @@ from chalicelib.handlers import problems
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.routing import Door
 from chalicelib.handlers.well_known import CACHED
-from chalicelib.services.provider.state import SCOPES_OF
+from chalicelib.services.accounts.state import SCOPES_OF
 from chalicelib.wiring import provider
 
 door = Door(__name__)

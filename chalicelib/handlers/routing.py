@@ -21,7 +21,7 @@ from chalice import Blueprint, Chalice, Response
 from chalicelib import errors
 from chalicelib.handlers import problems, serving
 from chalicelib.handlers.calls import Caller, Refused, Route
-from chalicelib.protocol.glados.client_api import Body
+from chalicelib.protocol.bodies import Body
 
 
 class Door(Blueprint):  # type: ignore[misc]

@@ -12,9 +12,8 @@ from chalice import Response
 from chalicelib import errors, wiring
 from chalicelib.handlers import bodies, callers, log, problems
 from chalicelib.handlers.calls import Call, Reply, Route
-from chalicelib.services.provider.limits import Allowance
-from chalicelib.services.provider.ports import StoredAnswer
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account, StoredAnswer
+from chalicelib.services.limits import Allowance
 
 MOST_BODY = 64 << 10
 MOST_BYTES = 4_500_000  # What Lambda takes of a body that is no text: its 6 MB hold base64.

@@ -39,6 +39,17 @@ class Limit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of a limit, as a lower bound: for the RateLimit headers."""
+
+    policy: str
+    quota: int
+    window_seconds: int
+    remaining: int
+    reset_seconds: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
     """Spends tokens, all that are wanted or none."""
 

@@ -3,11 +3,21 @@
 Each package owns its other ports in its own `ports.py`; here is only what is the same for all.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+Value = TypeVar("Value")
 Clock = Callable[[], int]  # Milliseconds since 1970.
 Entropy = Callable[[int], bytes]  # That many unpredictable bytes.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Versioned(Generic[Value]):
+    """A stored value with what its adapter needs for a compare-and-swap; None stands for "no row yet"."""
+
+    value: Value
+    token: object
 
 
 class Lost(Exception):

@@ -14,8 +14,8 @@ import msgspec
 
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.timestamps import MINUTE
-from chalicelib.services.ports import Clock, Lost
-from chalicelib.services.provider.state import Account, ProviderId, Versioned, WebhookEndpoint
+from chalicelib.services.accounts.state import Account, ProviderId, WebhookEndpoint
+from chalicelib.services.ports import Clock, Lost, Versioned
 from chalicelib.storage.dynamodb import Cancelled, Database, Item, Operation, Put, Update, blob, number, text
 from chalicelib.storage.sealing import Sealer
 from chalicelib.storage.thumbprints import claims, releases

@@ -7,19 +7,20 @@
 One row is both the work and the mark, so that an event is never one without the other.
 """
 
-import hashlib
-import heapq
-
 import msgspec
 
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import MARK_LIFE, AccountEvent
 from chalicelib.storage.datakeys import DataKeys
-from chalicelib.storage.dynamodb import SCHEMA, ConditionFailed, Database, Item, Update, blob, number, text
-from chalicelib.storage.items import DUE_SHARDS, gone_at
+from chalicelib.storage.due import DueIndex
+from chalicelib.storage.dynamodb import SCHEMA, Database, Item, Update, blob, number, text
+from chalicelib.storage.leases import Lease
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 EVENTS = "account-events"
+DUE = DueIndex(EVENTS)
+LEASE = Lease(EVENTS, "next_at", "version")
 
 
 class _Sealed(msgspec.Struct, array_like=True, frozen=True):
@@ -53,8 +54,7 @@ class AwsAccountEvents:
             "sealed": self.sealer.seal(EVENTS, _row(key), plain),
             "provider_id": event.provider_id,
             "created_at": event.created_at,
-            "next_at": event.next_at,
-            "due_shard": hashlib.sha256(_row(key)).digest()[0] % DUE_SHARDS,
+            **DUE.place(_row(key), event.next_at),
             "schema": SCHEMA,
             "one": 1,
         }
@@ -62,59 +62,31 @@ class AwsAccountEvents:
 
     def due(self, now: int, most: int) -> list[AccountEvent]:
         """Return the events that have been due longest, as their rows are now."""
-        shards = (
-            self.database.query(
-                EVENTS,
-                "#due_shard = :shard AND #next_at <= :now",
-                {"shard": shard, "now": now},
-                index="due",
-                most=most,
-            )
-            for shard in range(DUE_SHARDS)
-        )
-        found = [(number(row, "next_at"), blob(row, "user"), blob(row, "event")) for rows in shards for row in rows]
-        wanted = [(EVENTS, Item(user=user, event=event)) for _, user, event in heapq.nsmallest(most, found)]
+        found = DUE.find(self.database, now, most)
+        wanted = [(EVENTS, Item(user=row["user"], event=row["event"])) for row in found]
         rows = self.database.batch_get(wanted) if wanted else []
         return [self._event(row) for row in rows if row is not None and number(row, "next_at", now + 1) <= now]
 
     def take(self, event: AccountEvent, now: int, until: int) -> AccountEvent | None:
         """Lease an event that is due; None if there is nothing to do for this worker."""
-        change = "SET #next_at = :until ADD #version :one"
-        values: Item = {"until": until, "one": 1, "now": now}
-        try:
-            row = self.database.write(
-                Update(EVENTS, self._key(event), change, "#next_at <= :now", values), returns="ALL_NEW"
-            )
-        except ConditionFailed:
-            return None
-        if row is None:
-            raise RuntimeError("DynamoDB did not return the row it changed")
-        return self._event(row)
+        row = LEASE.take(self.database, self._key(event), now, until)
+        return None if row is None else self._event(row)
 
     def postpone(self, event: AccountEvent, next_at: int) -> None:
         """Make an event due at another time, as long as it is this worker's."""
-        self._settle(event, "SET #next_at = :next_at", {"next_at": next_at})
+        values: Item = {"next_at": next_at}
+        LEASE.settle(self.database, self._key(event), event.version, "SET #next_at = :next_at", values)
 
     def done(self, event: AccountEvent, now: int) -> None:
         """Leave the mark alone, as long as the event is this worker's."""
-        self._settle(
-            event, "SET #gone_at = :gone_at REMOVE #next_at, #due_shard", {"gone_at": gone_at(now + MARK_LIFE)}
-        )
+        change = "SET #gone_at = :gone_at REMOVE #next_at, #due_shard"
+        values: Item = {"gone_at": gone_at(now + MARK_LIFE)}
+        LEASE.settle(self.database, self._key(event), event.version, change, values)
 
     def removed(self, user: bytes, now: int) -> list[AccountEvent]:
         """Return what was said of a user and still counts."""
         rows = self.database.query(EVENTS, "#user = :user", {"user": self._name(user)})
         return [self._event(row) for row in rows if "gone_at" not in row or number(row, "gone_at") * SECOND > now]
-
-    def _settle(self, event: AccountEvent, change: str, values: Item) -> None:
-        condition = "attribute_exists(#next_at) AND #version = :version"
-        try:
-            self.database.write(
-                Update(EVENTS, self._key(event), change, condition, {**values, "version": event.version}),
-                repeatable=True,
-            )
-        except ConditionFailed:
-            return  # Somebody else's by now, or our own first try was done and its answer lost.
 
     def _key(self, event: AccountEvent) -> Item:
         parts: list[str | bytes] = [event.provider_id, event.client or b"", *event.queues]

@@ -34,7 +34,7 @@ from chalicelib.storage.dynamodb import (
     number,
     text,
 )
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 DIRECTORY = "directory"

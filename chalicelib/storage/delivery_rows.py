@@ -34,7 +34,7 @@ from chalicelib.services.delivery.state import (
     Shard,
 )
 from chalicelib.storage.dynamodb import Item, blob, number, text
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer
 
 GROUPS = "groups"

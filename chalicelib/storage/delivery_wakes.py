@@ -2,43 +2,27 @@
 
     wakes  g    seq, next_at, due_shard; found when due by the index `due`
 
-A group that only waits stands in shards of its own, so that however many there are, others are found first. The row
+A group that only waits stands in a lane of its own, so that however many there are, others are found first. The row
 is written over by each transaction that adds to the group's log, and removed by whoever delivered all of it.
 """
 
 import contextlib
-import hashlib
-import heapq
 
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.storage.delivery_rows import GROUPS, HEAD, key
-from chalicelib.storage.dynamodb import (
-    Cancelled,
-    Check,
-    ConditionFailed,
-    Database,
-    Delete,
-    Item,
-    Put,
-    Update,
-    blob,
-    number,
-)
-from chalicelib.storage.items import DUE_SHARDS
+from chalicelib.storage.due import DueIndex
+from chalicelib.storage.dynamodb import Cancelled, Check, ConditionFailed, Database, Delete, Put, Update, blob
 
 WAKES = "wakes"
+DUE = DueIndex(WAKES)
 DELAY = 5 * SECOND
 """How long a hint has time to do it before the schedule does."""
 
 
 def wake(group_id: GroupId, seq: int, now: int) -> Put:
     """Return the operation that has a group's log delivered up to `seq`."""
-    return Put(WAKES, {"g": group_id, "seq": seq, "next_at": now + DELAY, "due_shard": _due_shard(group_id)})
-
-
-def _due_shard(group_id: GroupId, *, waiting: bool = False) -> int:
-    return hashlib.sha256(group_id).digest()[0] % DUE_SHARDS + (DUE_SHARDS if waiting else 0)
+    return Put(WAKES, {"g": group_id, "seq": seq, **DUE.place(group_id, now + DELAY)})
 
 
 class AwsWakes:
@@ -48,24 +32,13 @@ class AwsWakes:
         self.database = database
 
     def due(self, now: int, most: int, *, waiting: bool = False) -> list[GroupId]:
-        """Return the groups that have been due longest, from every shard of the index."""
-        shards = (
-            self.database.query(
-                WAKES,
-                "#due_shard = :shard AND #next_at <= :now",
-                {"shard": shard, "now": now},
-                index="due",
-                most=most,
-            )
-            for shard in (range(DUE_SHARDS, 2 * DUE_SHARDS) if waiting else range(DUE_SHARDS))
-        )
-        found = [(number(row, "next_at"), blob(row, "g")) for rows in shards for row in rows]
-        return [GroupId(group_id) for _, group_id in heapq.nsmallest(most, found)]
+        """Return the groups that have been due longest."""
+        return [GroupId(blob(row, "g")) for row in DUE.find(self.database, now, most, lane=int(waiting))]
 
     def postpone(self, group_id: GroupId, next_at: int, seq: int | None = None, *, waiting: bool = False) -> None:
         """Make a group due at another time, unless everything was delivered meanwhile, or its log has grown."""
-        values: Item = {"next_at": next_at, "shard": _due_shard(group_id, waiting=waiting)}
-        move = "SET #next_at = :next_at, #due_shard = :shard"
+        values = DUE.place(group_id, next_at, lane=int(waiting))
+        move = "SET #next_at = :next_at, #due_shard = :due_shard"
         condition = "attribute_exists(#g)"
         if seq is not None:
             condition, values = f"{condition} AND #seq <= :seq", {**values, "seq": seq}

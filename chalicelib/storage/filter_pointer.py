@@ -2,7 +2,8 @@
 
 import msgspec
 
-from chalicelib.services.provider.state import Pointer, Versioned
+from chalicelib.services.ports import Versioned
+from chalicelib.services.provider.state import Pointer
 from chalicelib.storage.dynamodb import Database, Item, number, text
 from chalicelib.storage.peer_heads import replace_row
 

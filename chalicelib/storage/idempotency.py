@@ -7,10 +7,10 @@ import msgspec
 
 from chalicelib.errors import IdempotencyKeyReused, RequestInFlight
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.provider.ports import StoredAnswer
+from chalicelib.services.accounts.state import StoredAnswer
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Put, Update, blob, number
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 TABLE = "idem"

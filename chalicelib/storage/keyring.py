@@ -1,4 +1,4 @@
-"""The port `Keyring`: signing keys, the code key, keyed digests, and mapping ids, from the table `keys`.
+"""The port `Keyring`: beside signing keys and digests the code key, and mapping ids, from the table `keys`.
 
 A mapping id is the sealed identifier itself: key epoch (2 bytes), nonce (12), AES-256-GCM of the canonical SII
 bound to its provider, as base64url. So the GP finds the row of an id without an index that could be stolen, and
@@ -6,46 +6,28 @@ nobody else learns anything from one. The nonce is a keyed hash of all that goes
 makes the same id; `fresh` tells two ids of one pair apart.
 """
 
-import hashlib
-
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.base64url import decode_base64url, encode_base64url
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import MappingId
-from chalicelib.protocol.glados.signed import SigningKey, Typ
-from chalicelib.storage.datakeys import SIGNING, DataKey, DataKeys
+from chalicelib.storage.datakeys import DataKey
 from chalicelib.storage.sealing import keyed_hash
+from chalicelib.storage.signing_keys import AwsSigningKeys
 
 _EPOCH_BYTES = 2
 _NONCE_BYTES = 12
 _LONGEST_ID = 2_000
 
 
-class AwsKeyring:
-    """Keys of one stage."""
-
-    def __init__(self, keys: DataKeys) -> None:
-        self.keys = keys
-
-    def signing_key(self, typ: Typ) -> SigningKey:
-        """Return the key that signs objects of this type now."""
-        return _signing_key(self.keys.in_use(SIGNING + typ))
-
-    def public_jwks(self, typ: Typ) -> list[dict[str, str]]:
-        """Return the public halves of all live keys of a type: old ones for what they signed, announced ones too."""
-        return [_signing_key(key).public_jwk() for key in self.keys.live(SIGNING + typ)]
+class AwsKeyring(AwsSigningKeys):
+    """All keys of a provider's stage."""
 
     def code_key(self) -> bytes:
         """Return the key that codes are derived with."""
         return self.keys.in_use("code").key
-
-    def digest(self, purpose: str, *parts: str | bytes) -> bytes:
-        """Return a keyed one-way digest, separate for each purpose."""
-        return keyed_hash(self.keys.in_use("digest").key, purpose, *parts)
 
     def mapping_id(self, provider_id: str, sii: Sii, fresh: bytes) -> MappingId:
         """Seal an SII for one provider."""
@@ -73,12 +55,3 @@ class AwsKeyring:
 def _sealing_key(key: DataKey) -> bytes:
     """Return the key that seals, kept apart from the one that makes nonces."""
     return keyed_hash(key.key, "mapping-id seal")
-
-
-def _signing_key(key: DataKey) -> SigningKey:
-    if key.private is None:
-        raise TypeError("this purpose has no signing key")
-    public = key.private.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return SigningKey(encode_base64url(hashlib.sha256(public).digest()[:16]), key.private)

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.protocol.timestamps import SECOND
+
 Value = str | int | bytes | bool | frozenset[str]
 Item = dict[str, Value]
 
@@ -58,3 +60,8 @@ def _from_attribute(attribute: Attribute) -> Value:
     if attribute.BOOL is not None:
         return attribute.BOOL
     return frozenset(attribute.SS or ())
+
+
+def gone_at(moment: int) -> int:
+    """Return the attribute `gone_at` of a row that may go at a time in milliseconds: DynamoDB reads it in seconds."""
+    return moment // SECOND + 1

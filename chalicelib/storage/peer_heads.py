@@ -4,8 +4,8 @@ import threading
 
 import msgspec
 
-from chalicelib.services.ports import Lost
-from chalicelib.services.provider.state import Heads, Versioned
+from chalicelib.services.ports import Lost, Versioned
+from chalicelib.services.provider.state import Heads
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, number, text
 
 PEERS = "peers"

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.ports import Clock, Digests
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, blob, number
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.objects import Objects
 from chalicelib.storage.sealing import Sealer
 

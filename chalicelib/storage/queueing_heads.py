@@ -1,25 +1,28 @@
 """The port `QueueHeads`: the row `head` of each partition of the table `queues`.
 
-    queues  queue id / head       suite, key, token, times, counters, last_stream, last_seq
+    queues  queue id / head       suite, key, token, times, counters, last_stream, last_seq, shares
     queues  queue id / e#NUMBER   total, size, gone_at, ⟦hub, group, seq, accepted_at, body⟧
 
-The name of a queue says nothing of its owner. The token is there as a keyed digest only. Heads, and nothing else,
+The name of a queue says nothing of its owner. The token is there as a keyed digest only, and so are the hubs and groups
+whose shares are counted: each queue has its own names for them. Heads, and nothing else,
 have `idle_shard`, by which the index `idle` finds those that nobody has fetched from for long.
 """
 
-import heapq
 from collections.abc import Sequence
 
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.ports import Lost
+from chalicelib.services.queueing.shares import NOBODYS
 from chalicelib.services.queueing.state import Head, QueueId
+from chalicelib.storage.due import DueIndex
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, Update, blob, number
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
+from chalicelib.storage.queueing_shares import decode_shares
 
 QUEUES = "queues"
 HEAD = "head"
-IDLE_SHARDS = 8
+IDLE = DueIndex(QUEUES, "idle", "active_at")
 BURIED_FOR = DAY
 
 _LIVES = "attribute_exists(#q) AND attribute_not_exists(#deleted_at)"
@@ -90,18 +93,7 @@ class AwsQueueHeads:
 
     def unused(self, since: int, most: int) -> list[QueueId]:
         """Return the queues that have been without their client longest."""
-        shards = (
-            self.database.query(
-                QUEUES,
-                "#idle_shard = :shard AND #active_at <= :since",
-                {"shard": shard, "since": since},
-                index="idle",
-                most=most,
-            )
-            for shard in range(IDLE_SHARDS)
-        )
-        found = [(number(row, "active_at"), blob(row, "q")) for rows in shards for row in rows]
-        return [QueueId(queue_id) for _, queue_id in heapq.nsmallest(most, found)]
+        return [QueueId(blob(row, "q")) for row in IDLE.find(self.database, since, most)]
 
     def _try(self, queue_id: QueueId, change: str, condition: str, values: Item) -> bool:
         try:
@@ -123,12 +115,11 @@ def _keys(head: Head) -> tuple[int, bytes, bytes]:
 def _row(head: Head) -> Item:
     return {
         **head_key(head.queue_id),
-        "idle_shard": head.queue_id[0] % IDLE_SHARDS,
+        **IDLE.place(head.queue_id, head.active_at),
         "suite": head.cipher_suite,
         "signature_key": head.signature_key,
         "token": head.token,
         "created_at": head.created_at,
-        "active_at": head.active_at,
         "updated_at": head.updated_at,
         "update": head.update,
         "seq": head.seq,
@@ -159,4 +150,5 @@ def _head(row: Item) -> Head:
         last_stream=blob(row, "last_stream"),
         last_seq=number(row, "last_seq"),
         deleted="deleted_at" in row,
+        shares=decode_shares(blob(row, "shares")) if "shares" in row else NOBODYS,
     )

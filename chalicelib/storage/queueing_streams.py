@@ -7,7 +7,7 @@ from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.ports import Lost
 from chalicelib.services.queueing.state import Stream, StreamKey
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, blob, number
-from chalicelib.storage.items import gone_at
+from chalicelib.storage.notation import gone_at
 
 STREAMS = "streams"
 FORGOTTEN_AFTER = 366 * DAY

@@ -1,7 +1,8 @@
 """The port `Snapshots`: all that a query reads, in one BatchGetItem."""
 
 from chalicelib.protocol.glados.identifiers import Sii
-from chalicelib.services.provider.state import Account, Heads, ProviderId, StoredRecords
+from chalicelib.services.accounts.state import Account, ProviderId
+from chalicelib.services.provider.state import Heads, StoredRecords
 from chalicelib.storage.accounts import APS, AccountRows
 from chalicelib.storage.dynamodb import Database
 from chalicelib.storage.peer_heads import HEADS_KEY, PEERS, HeadsRow

@@ -14,6 +14,7 @@ from chalicelib.services.queueing.enqueueing import Enqueueing
 from chalicelib.services.queueing.limits import HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.reading import Reading
+from chalicelib.services.queueing.strangers import Strangers
 from chalicelib.services.queueing.upkeep import Upkeep
 from chalicelib.storage.config_keys import AwsConfigKeys
 from chalicelib.storage.ds_peer_client import HttpsPeerCalls
@@ -90,7 +91,7 @@ def bucket() -> Objects:
 @functools.cache
 def bodies() -> AwsBodies:
     """The messages, each stored once."""
-    return AwsBodies(wiring.database(), bucket(), wiring.sealer(), wiring.keyring(), wiring.clock())
+    return AwsBodies(wiring.database(), bucket(), wiring.sealer(), wiring.digests(), wiring.clock())
 
 
 @functools.cache
@@ -100,26 +101,30 @@ def queue_configs() -> Configs:
 
 
 @functools.cache
+def queue_authentication() -> Authentication:
+    """Who has a queue's key; it is one for all requests, because it keeps in mind who failed to show one."""
+    strangers = Strangers(wiring.buckets(), wiring.digests(), wiring.alarms(), wiring.clock())
+    return Authentication(queue_heads(), strangers, wiring.clock(), ds_domain())
+
+
+@functools.cache
 def queue_owners() -> Owners:
     """Creating, changing and deleting queues."""
-    keyring, clock = wiring.keyring(), wiring.clock()
-    authentication = Authentication(queue_heads(), clock, ds_domain())
-    limits = Limits(wiring.buckets(), keyring)
-    return Owners(queue_heads(), queue_entries(), authentication, limits, keyring, clock)
+    digests, clock = wiring.digests(), wiring.clock()
+    limits = Limits(wiring.buckets(), digests)
+    return Owners(queue_heads(), queue_entries(), queue_authentication(), limits, digests, clock)
 
 
 @functools.cache
 def queue_reading() -> Reading:
     """Fetching from queues."""
-    clock = wiring.clock()
-    authentication = Authentication(queue_heads(), clock, ds_domain())
-    return Reading(queue_heads(), queue_entries(), bodies(), authentication, clock, pause)
+    return Reading(queue_heads(), queue_entries(), bodies(), queue_authentication(), wiring.clock(), pause)
 
 
 @functools.cache
 def fetching() -> Fetching:
     """Fetching from peers what they only refer to."""
-    pieces = AwsPieces(bucket(), wiring.keyring())
+    pieces = AwsPieces(bucket(), wiring.digests())
     return Fetching(PeerRemoteBodies(ds_peers(), peer_calls()), pieces, wiring.clock())
 
 
@@ -134,7 +139,7 @@ def enqueueing() -> Enqueueing:
         fetching(),
         queue_configs(),
         HubLimits(wiring.buckets(), wiring.alarms()),
-        wiring.keyring(),
+        wiring.digests(),
         wiring.clock(),
         pause,
         ds_domain(),

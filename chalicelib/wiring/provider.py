@@ -8,13 +8,13 @@ import msgspec
 from chalicelib import config as settings
 from chalicelib import wiring
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider import trusting
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
-from chalicelib.services.provider.delivery import Delivery
+from chalicelib.services.provider.dispatch import Dispatch
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
+from chalicelib.services.provider.peering import Peering, calling
 from chalicelib.services.provider.preferences import Preferences
 from chalicelib.services.provider.publication import Publication
 from chalicelib.services.provider.queries import Queries
@@ -28,7 +28,9 @@ from chalicelib.storage.filter_objects import AwsFilterObjects
 from chalicelib.storage.filter_pointer import AwsFilterPointer
 from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.items import Items
+from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.messenger import AwsMessenger
+from chalicelib.storage.objects import Objects
 from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_client import HttpsPeerClient
 from chalicelib.storage.peer_filters import AwsPeerFilters
@@ -48,6 +50,12 @@ def config() -> settings.ProviderConfig:
 
 
 @functools.cache
+def keyring() -> AwsKeyring:
+    """The keys of this provider."""
+    return AwsKeyring(wiring.data_keys())
+
+
+@functools.cache
 def record_rows() -> RecordRows:
     """How an SII's records lie in their row."""
     return RecordRows(wiring.data_keys(), wiring.sealer())
@@ -62,7 +70,7 @@ def store() -> AwsStore:
 @functools.cache
 def hints() -> AwsHints:
     """The queues' sending side."""
-    return AwsHints(config().stage, wiring.alarms())
+    return AwsHints(wiring.queues())
 
 
 @functools.cache
@@ -73,7 +81,7 @@ def trust_lists() -> AwsTrustLists:
 
 def calling_peer(thumbprint: str | None) -> Peer:
     """The peer GP that a client certificate belongs to."""
-    return trusting.calling(trust_lists(), thumbprint)
+    return calling(trust_lists(), thumbprint)
 
 
 @functools.cache
@@ -85,7 +93,7 @@ def peer_client() -> HttpsPeerClient:
 @functools.cache
 def filter_objects() -> AwsFilterObjects:
     """Immutable filter objects."""
-    return AwsFilterObjects(config().stage)
+    return AwsFilterObjects(Objects(config().stage, "filters"))
 
 
 @functools.cache
@@ -107,16 +115,16 @@ def events() -> AwsEvents:
 
 
 @functools.cache
-def admission() -> trusting.Admission:
+def peering() -> Peering:
     """The operator's hand on peers."""
     authority = msgspec.json.decode(config().trust_authority, type=dict[str, str])
-    return trusting.Admission(trust_lists(), wiring.clock(), config().gp, authority)
+    return Peering(trust_lists(), wiring.clock(), config().gp, authority)
 
 
 @functools.cache
 def consultation() -> Consultation:
     """Asking the peers that may know."""
-    return Consultation(peer_client(), peer_filters(), trust_lists(), wiring.keyring(), wiring.alarms())
+    return Consultation(peer_client(), peer_filters(), trust_lists(), keyring(), wiring.alarms())
 
 
 @functools.cache
@@ -128,7 +136,7 @@ def snapshots() -> AwsSnapshots:
 @functools.cache
 def queries() -> Queries:
     """Finding mappings."""
-    limits = QueryLimits(wiring.buckets(), wiring.keyring(), wiring.alarms(), threading.Lock())
+    limits = QueryLimits(wiring.buckets(), keyring(), wiring.alarms(), threading.Lock())
     peer_limits = PeerQueryLimits(wiring.buckets(), wiring.alarms())
     return Queries(snapshots(), store(), wiring.access(), consultation(), limits, peer_limits, wiring.clock())
 
@@ -137,9 +145,7 @@ def queries() -> Queries:
 def verifications() -> Verifications:
     """Opening verifications and sending codes."""
     messenger = AwsMessenger(config().email_from)
-    return Verifications(
-        store(), wiring.keyring(), messenger, SendLimits(wiring.buckets()), wiring.clock(), wiring.entropy
-    )
+    return Verifications(store(), keyring(), messenger, SendLimits(wiring.buckets()), wiring.clock(), wiring.entropy)
 
 
 @functools.cache
@@ -150,7 +156,7 @@ def confirmation() -> Confirmation:
         store(),
         snapshots(),
         consultation(),
-        wiring.keyring(),
+        keyring(),
         hints(),
         wiring.clock(),
         wiring.entropy,
@@ -161,7 +167,7 @@ def confirmation() -> Confirmation:
 @functools.cache
 def preferences() -> Preferences:
     """The user's choices."""
-    return Preferences(store(), snapshots(), consultation(), wiring.keyring(), hints(), wiring.clock(), wiring.entropy)
+    return Preferences(store(), snapshots(), consultation(), keyring(), hints(), wiring.clock(), wiring.entropy)
 
 
 @functools.cache
@@ -174,16 +180,16 @@ def webhooks() -> Webhooks:
 
 
 @functools.cache
-def delivery() -> Delivery:
+def dispatch() -> Dispatch:
     """Working off the outbox."""
     exempt = config().webhook_exempt_origin
     # Only a run on one machine exempts an origin, and its inbox has a certificate of that run's own authority.
     sender = HttpsWebhookSender(exempt, wiring.federation_secret().authorities() if exempt else None)
     claims = ClaimSender(
-        store(), hints(), peer_client(), trust_lists(), wiring.keyring(), wiring.alarms(), wiring.clock(), config().gp
+        store(), hints(), peer_client(), trust_lists(), keyring(), wiring.alarms(), wiring.clock(), config().gp
     )
     outbox = AwsOutbox(wiring.database(), wiring.sealer())
-    return Delivery(
+    return Dispatch(
         outbox,
         store(),
         wiring.accounts(),
@@ -214,7 +220,7 @@ def sequencer() -> Sequencer:
         pending,
         filter_objects(),
         peer_filters(),
-        wiring.keyring(),
+        keyring(),
         wiring.alarms(),
         wiring.clock(),
         config().gp,
@@ -232,7 +238,7 @@ def rebuild() -> Rebuild:
         AwsRebuildJobs(config().stage),
         AwsScans(wiring.database(), record_rows()),
         filter_objects(),
-        wiring.keyring(),
+        keyring(),
         hints(),
         wiring.alarms(),
         wiring.clock(),
@@ -251,7 +257,7 @@ def publication() -> Publication:
         AwsSubscriptions(config().stage),
         peer_client(),
         trust_lists(),
-        wiring.keyring(),
+        keyring(),
         wiring.alarms(),
         wiring.clock(),
         config().gp,

@@ -185,7 +185,7 @@ class Service:
         made = []
         for _ in range(count):
             queue_id, token, now = QueueId(os.urandom(16)), os.urandom(16), milliseconds()
-            digest = token_digest(wiring.keyring(), token)
+            digest = token_digest(wiring.digests(), token)
             head = QueueHead(queue_id, SUITE.number, signature_key, digest, now, active_at=now, updated_at=0)
             delivery.queue_heads().create(head)
             made.append((queue_id, ClientQueueConfig.seal(Domain(DOMAIN), epoch, public, QueueConfig(queue_id, token))))

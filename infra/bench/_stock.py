@@ -17,7 +17,8 @@ from chalicelib.protocol.glados.identifiers import Sii, ssi
 from chalicelib.protocol.glados.mappings import Mapping, Provider, Records
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords, Versioned
+from chalicelib.services.ports import Versioned
+from chalicelib.services.provider.state import Heads, PeerHead, StoredRecords
 from chalicelib.services.provider.writes import ReplaceRecords
 from chalicelib.storage.dynamodb import SCHEMA, Item, Put
 from chalicelib.storage.notation import to_wire
@@ -56,7 +57,7 @@ def _row(number: int) -> Item:
     now = wiring.clock()()
     user = f"user-{number}"
     mapping = Mapping(
-        mapping_id=wiring.keyring().mapping_id(HOME.provider_id, sii, number.to_bytes(12, "big")),
+        mapping_id=provider.keyring().mapping_id(HOME.provider_id, sii, number.to_bytes(12, "big")),
         provider=HOME,
         user_id=user,
         ssi=ssi(user, "home.example"),

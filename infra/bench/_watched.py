@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.handlers.routing import GladosApp
-from chalicelib.services.provider.access import Access
+from chalicelib.services.accounts.access import Access
 from chalicelib.services.provider.queries import Queries
 from chalicelib.storage import clients
 from chalicelib.storage.dynamodb import Database

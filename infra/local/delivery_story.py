@@ -34,6 +34,9 @@ from infra.local.services import Services
 from infra.local.story import Story, StoryFailed, expect
 
 ALICE, BOB = "tel:+447400123460", "tel:+447400123461"
+LARGE, TOO_LARGE = 1_000_000, 5_000_000
+"""Bytes that a request to a delivery service or between two can bring along, and bytes that neither can."""
+
 XWING = 0xF057
 """The cipher suite that rine takes unless told otherwise: its KEM is X25519 with ML-KEM-768."""
 
@@ -70,13 +73,15 @@ class DeliveryStory:
         self.clients()
         self.discovery()
         self.group()
+        self.large_messages()
         self.race()
         self.lost_state()
         self.removal()
         self.deletion()
         self.group_of_another_library()
         self.sealed_group()
-        LargeGroup(self.laptop, [self.phone, self.tablet, self.bob], self.say, self.services).tell()
+        latecomer = self.rine("gamma", "latecomer")
+        LargeGroup(self.laptop, [self.phone, self.tablet, self.bob], latecomer, self.say, self.services).tell()
 
     # People and their clients.
 
@@ -120,6 +125,19 @@ class DeliveryStory:
         self.members: list[Device] = [self.laptop, self.phone, self.tablet, self.bob]
         self.agree(1)
         self.said(began, "alice's laptop made a group at ds-eu; three rine clients joined; each hears each other")
+
+    def large_messages(self) -> None:
+        """What no request can hold is uploaded, and fetched: by a hub from a guest's service, and the other way."""
+        began = time.monotonic()
+        for speaker, size in ((self.bob, TOO_LARGE), (self.laptop, TOO_LARGE), (self.laptop, LARGE)):
+            data = os.urandom(size)
+            speaker.say(self.group_id, data)
+            for listener in self.members:
+                if listener is not speaker:
+                    listener.hear(self.group_id, data)
+        self.said(
+            began, f"bob (us) and alice each said {TOO_LARGE:,} bytes, by upload and reference, and all heard them"
+        )
 
     def race(self) -> None:
         """Two rine clients commit in the same epoch: one wins, the other hears so, follows, and does it again."""
@@ -226,7 +244,7 @@ class DeliveryStory:
         desk.reach(group_id, 1)
         desk.update(group_id)
         self.agree(2, group_id, [self.laptop, desk])
-        del desk.state_keys[group_id]
+        del desk.sealed_state_keys[group_id]
         refusal = _refusal(lambda: desk.say(group_id, b"without the key"))
         expect(holds=refusal.code == DSErrorCode.UNKNOWN_GROUP, what="without its key there is no such group")
         self.said(began, "a sealed group of our own clients: ds-eu cannot open it without the members' key")

@@ -22,6 +22,7 @@ class Ground:
     supervisor: Supervisor
     emulator: Emulator
     authority: Authority
+    buckets: str
     time_scale: float
 
 
@@ -37,6 +38,8 @@ class Deployment:
         self.identity = ground.authority.issue_client(stage)
         self.environment = {
             **ground.emulator.environment(region),
+            "AWS_ENDPOINT_URL_S3": ground.buckets,
+            "AWS_CA_BUNDLE": str(ground.authority.cert),
             "GLADOS_ROLE": role,
             "GLADOS_STAGE": stage,
             "GLADOS_ORIGIN": self.doors.url,

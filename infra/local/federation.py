@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from chalicelib.client import ApClient, ApiProblem
-from chalicelib.protocol.glados.signed import SigningKey
+from chalicelib.protocol.signed import SigningKey
 from infra.local import delivery_services
 from infra.local.authority import Authority, server_context
+from infra.local.bucket_door import BucketDoor
 from infra.local.deployment import Deployment, Ground
 from infra.local.emulator import Emulator
 from infra.local.inbox import Inbox
@@ -73,7 +74,10 @@ def running(folder: Path, *, time_scale: float, note: Callable[[str], None]) -> 
         inbox = Inbox(emulator.port, server_context(authority.issue_server("inbox")))
         inbox.start()
         undo.callback(inbox.stop)
-        setup = _Setup(Ground(folder, supervisor, emulator, authority, time_scale), inbox)
+        buckets = BucketDoor(emulator.port, server_context(authority.issue_server("buckets")))
+        buckets.start()
+        undo.callback(buckets.stop)
+        setup = _Setup(Ground(folder, supervisor, emulator, authority, buckets.url, time_scale), inbox)
         undo.callback(setup.dismiss_operators)
         note("creating each stage's tables, queues, keys and bucket from infra/data-stack.json")
         setup.create_data_stacks()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from chalicelib.client.delivery_client import Message
 from chalicelib.client.mls_identity import Identity
 from chalicelib.client.queue_client import Queue, QueueClient
 from chalicelib.protocol.delivery.directory import AddPackage
@@ -26,13 +27,22 @@ QUEUES = 20
 
 
 class LargeGroup:
-    """Tells and checks it. `others` are real clients of another library, which follow what `founder` does."""
+    """Tells and checks it. `others` are real clients of another library, which follow what `founder` does.
+
+    So does `latecomer`, who joins when the group is large and needs the tree in its Welcome.
+    """
 
     def __init__(
-        self, founder: OwnDevice, others: Sequence[Device], say: Callable[[str], None], services: Services
+        self,
+        founder: OwnDevice,
+        others: Sequence[Device],
+        latecomer: Device,
+        say: Callable[[str], None],
+        services: Services,
     ) -> None:
         self.founder = founder
         self.others = others
+        self.latecomer = latecomer
         self.everybody = [founder, *others]
         self.say = say
         self.services = services
@@ -45,6 +55,7 @@ class LargeGroup:
             self.speak()
             self.renew()
             self.remove()
+            self.welcome()
         finally:
             for queue in self.queues:
                 queue.close()
@@ -115,6 +126,20 @@ class LargeGroup:
             f"a rine client removed one of {MEMBERS}, judged within {_ms(began, accepted)}; all real clients agree"
         )
 
+    def welcome(self) -> None:
+        """Add one more real client, with the whole tree in its Welcome."""
+        offered = self.latecomer.offer()
+        commit = self.founder.prepare_add(self.group_id, [offered.key_package], tree_in_welcome=True)
+        began = time.monotonic()
+        self.founder.send_add(self.group_id, commit, [offered])
+        accepted = time.monotonic()
+        self.everybody.append(self.latecomer)
+        self._follow(6)
+        self.say(
+            f"{self.latecomer.name} (us) was added with a Welcome of {_size(commit.welcomes):,} bytes, judged in "
+            f"{_ms(began, accepted)}, joined after {_ms(accepted, time.monotonic())}"
+        )
+
     def _follow(self, epoch: int) -> None:
         """Let all real clients come to an epoch, and check that they are in the same state."""
         for device in self.everybody:
@@ -162,6 +187,10 @@ class SharedQueue:
         """Close the connections."""
         self._incoming.close()
         self._client.close()
+
+
+def _size(messages: Sequence[Message]) -> int:
+    return sum(len(one if isinstance(one, bytes) else one.encode()) for one in messages)
 
 
 def _ms(began: float, ended: float) -> str:

@@ -6,10 +6,9 @@ import hashlib
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId, Notice, Provider, confirm
 from chalicelib.protocol.timestamps import DAY, MINUTE
-from chalicelib.services.provider.identities import ulid
+from chalicelib.services.accounts.state import Account, ProviderId
 from chalicelib.services.provider.ports import Store
 from chalicelib.services.provider.state import (
-    Account,
     Count,
     Event,
     EventId,
@@ -17,12 +16,12 @@ from chalicelib.services.provider.state import (
     OutboxEntry,
     OutboxId,
     PairKey,
-    ProviderId,
     StoredRecords,
     Verification,
     VerificationId,
 )
 from chalicelib.services.provider.writes import AddEvent, ReplaceRecords, Write
+from chalicelib.services.ulids import ulid
 from tests.fakes.clock import START
 
 NOW = START

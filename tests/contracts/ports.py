@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from chalicelib.services import ports as shared_ports
+from chalicelib.services.accounts import ports as accounts_ports
 from chalicelib.services.provider import ports
 from tests.fakes.clock import SettableClock
 from tests.fakes.world import World
@@ -22,10 +23,10 @@ class Ports:
     lose_reply: Callable[[str, str], None]
     store: ports.Store
     snapshots: ports.Snapshots
-    accounts: ports.Accounts
+    accounts: accounts_ports.Accounts
     outbox: ports.Outbox
     events: ports.Events
-    idempotency: ports.Idempotency
+    idempotency: accounts_ports.Idempotency
     buckets: shared_ports.Buckets
     keyring: ports.Keyring
     trust_lists: ports.TrustLists

@@ -17,9 +17,9 @@ from chalicelib.storage.alarms import AwsAlarms
 from chalicelib.storage.buckets import AwsBuckets
 from chalicelib.storage.config_keys import AwsConfigKeys
 from chalicelib.storage.datakeys import DataKeys
+from chalicelib.storage.digests import AwsDigests
 from chalicelib.storage.ds_peers import AwsDsPeers
 from chalicelib.storage.dynamodb import Database
-from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.objects import Objects
 from chalicelib.storage.queueing_bodies import AwsBodies
 from chalicelib.storage.queueing_entries import AwsQueueEntries
@@ -96,18 +96,18 @@ def on_aws(stage: str, clock: SettableClock) -> QueuePorts:
     """Return the adapters of a stage as one more container would make them."""
     database = Database(stage)
     keys = DataKeys(database, clock)
-    sealer, keyring = Sealer(keys), AwsKeyring(keys)
+    sealer, digests = Sealer(keys), AwsDigests(keys)
     return QueuePorts(
         clock,
         lambda _port, _method: aws.lose_next_reply(),
         AwsQueueHeads(database),
         AwsQueueEntries(database, sealer),
         AwsStreams(database),
-        AwsBodies(database, Objects(stage, "objects"), sealer, keyring, clock),
+        AwsBodies(database, Objects(stage, "objects"), sealer, digests, clock),
         PeerRemoteBodies(AwsDsPeers(database, clock), MemoryPeerCalls(Faults())),
-        AwsPieces(Objects(stage, "objects"), keyring),
+        AwsPieces(Objects(stage, "objects"), digests),
         AwsConfigKeys(keys),
-        keyring,
+        digests,
         AwsBuckets(database),
         AwsAlarms(stage, clock),
         lambda milliseconds: time.sleep(milliseconds / 1000),

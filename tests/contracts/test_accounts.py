@@ -8,8 +8,8 @@ import pytest
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.protocol.timestamps import SECOND
-from chalicelib.services.ports import Lost
-from chalicelib.services.provider.state import Account, ProviderId, Versioned, WebhookEndpoint, WebhookSigningSecret
+from chalicelib.services.accounts.state import Account, ProviderId, WebhookEndpoint, WebhookSigningSecret
+from chalicelib.services.ports import Lost, Versioned
 from tests.contracts.examples import NOW, account, register
 from tests.contracts.ports import Ports
 from tests.contracts.races import race, winners

@@ -8,7 +8,7 @@ from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.delivery.state import MEMBERSHIPS, Behind, GroupId, Shard
 from chalicelib.services.ports import Lost
 from tests.contracts.delivery import GROUP, HEAD, DsPorts, commit, following
-from tests.contracts.races import race, winners
+from tests.contracts.races import race
 from tests.fakes.clock import START
 
 OTHER = GroupId(b"another")
@@ -49,15 +49,6 @@ def test_a_shard_is_leased_to_one_worker(ds: DsPorts) -> None:
     assert taken(ds, MEMBERSHIPS).shard == MEMBERSHIPS
     again = taken(ds, now=START + MINUTE)
     assert again.version > lease.version
-
-
-def test_of_many_workers_one_gets_a_shard_that_is_new_or_was_given_back(ds: DsPorts) -> None:
-    ds.create()
-    for _ in range(2):
-        leases = race(*(lambda: ds.shards.take(GROUP, 0, START, START + MINUTE) for _ in range(6)))
-        assert winners(leases, AssertionError) == 6
-        (lease,) = [lease for lease in leases if isinstance(lease, Shard)]
-        ds.shards.save(dataclasses.replace(lease, leased_until=0))
 
 
 def test_a_shard_that_is_not_there_is_not_taken(ds: DsPorts) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.timestamps import SECOND
+from chalicelib.services.accounts.ports import Accounts
 from chalicelib.services.delivery.ports import DsPeers
 from chalicelib.services.delivery.state import DsPeer
-from chalicelib.services.provider.ports import Accounts
 from chalicelib.storage.accounts import AccountRows, AwsAccounts
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.ds_peers import AwsDsPeers
@@ -19,10 +19,10 @@ from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
 from tests.contracts.examples import account
 from tests.contracts.races import race, winners
+from tests.fakes.accounts import MemoryAccounts
 from tests.fakes.clock import SettableClock
 from tests.fakes.ds_peers import MemoryDsPeers
 from tests.fakes.faults import Faults
-from tests.fakes.registries import MemoryAccounts
 from tests.fakes.tables import Tables
 
 

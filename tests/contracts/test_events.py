@@ -4,7 +4,8 @@ import dataclasses
 from functools import partial
 
 from chalicelib.protocol.timestamps import DAY, MINUTE
-from chalicelib.services.provider.state import Event, ProviderId
+from chalicelib.services.accounts.state import ProviderId
+from chalicelib.services.provider.state import Event
 from chalicelib.services.provider.writes import AddEvent
 from tests.contracts.examples import ALPHA, NOW, event, event_id
 from tests.contracts.ports import Ports

@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.errors import IdempotencyKeyReused, RequestInFlight
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.provider.ports import StoredAnswer
+from chalicelib.services.accounts.state import StoredAnswer
 from tests.contracts.examples import NOW
 from tests.contracts.ports import Ports
 from tests.contracts.races import race, winners

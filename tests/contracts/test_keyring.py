@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import MappingId
-from chalicelib.protocol.glados.signed import TYPS, Typ, read_jwk, sign, verify
+from chalicelib.protocol.signed import TYPS, Typ, read_jwk, sign, verify
 from tests.contracts.examples import ALICE, BOB, NOW
 from tests.contracts.ports import Ports
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 from chalicelib.protocol.glados.identifiers import parse_sii
-from chalicelib.services.provider.state import ProviderId
+from chalicelib.services.accounts.state import ProviderId
 from tests.contracts.examples import ALICE, ALPHA, BETA, BOB, account, mapping, register
 from tests.contracts.ports import Ports
 from tests.contracts.races import race, winners

@@ -1,7 +1,8 @@
 """`Snapshots`: what a query needs, each part as its own port would say."""
 
 from chalicelib.protocol.glados.mappings import Records
-from chalicelib.services.provider.state import Heads, ProviderId
+from chalicelib.services.accounts.state import ProviderId
+from chalicelib.services.provider.state import Heads
 from tests.contracts.examples import ALICE, BETA, BOB, account, change_of, mapping, register, writes_of
 from tests.contracts.filters import peer_head
 from tests.contracts.ports import Ports

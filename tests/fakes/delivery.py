@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from chalicelib.services.delivery.state import DsPeer
-from tests.fakes.accounts import MemoryAccountEvents, MemoryQueueRemover
+from tests.fakes.account_events import MemoryAccountEvents, MemoryQueueRemover
 from tests.fakes.clients import MemoryDirectory, MemoryMemberships, MemoryUsers
 from tests.fakes.clock import FixedEntropy, SettableClock
 from tests.fakes.delivery_keys import MemoryDsKeys, MemoryUploads

@@ -7,15 +7,8 @@ from collections.abc import Iterator, Sequence
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.filters import Parameters, has_bit, indexes
 from chalicelib.protocol.glados.identifiers import Sii
-from chalicelib.services.ports import Lost
-from chalicelib.services.provider.state import (
-    FilterVersion,
-    PeerHead,
-    Pointer,
-    RebuildJob,
-    StoredObject,
-    Versioned,
-)
+from chalicelib.services.ports import Lost, Versioned
+from chalicelib.services.provider.state import FilterVersion, PeerHead, Pointer, RebuildJob, StoredObject
 from tests.fakes.faults import Fake, Faults, fallible, require
 from tests.fakes.tables import Row, Tables, Token
 

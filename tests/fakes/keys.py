@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import MappingId
-from chalicelib.protocol.glados.signed import SigningKey, Typ
+from chalicelib.protocol.signed import SigningKey, Typ
 from tests.fakes.faults import Fake, Faults, fallible, require
 
 

@@ -1,65 +1,11 @@
-"""What a caller may repeat and how often: answers by idempotency key, and token buckets."""
+"""How often a caller may ask: token buckets."""
 
 import dataclasses
-import hashlib
 import math
-from collections.abc import Sequence
 
-from chalicelib.errors import IdempotencyKeyReused, RequestInFlight
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.provider.ports import StoredAnswer
 from tests.fakes.faults import Fake, Faults, fallible, require
 from tests.fakes.tables import Tables
-
-ANSWER_LIFE = DAY
-
-
-@dataclasses.dataclass(frozen=True)
-class Begun:
-    """A request that was begun, and its answer once there is one."""
-
-    body: bytes
-    began_at: int
-    until: int
-    answer: StoredAnswer | None = None
-
-
-class MemoryIdempotency(Fake):
-    port = "idempotency"
-
-    def __init__(self, faults: Faults, tables: Tables) -> None:
-        super().__init__(faults, tables.lock)
-        self._rows: dict[tuple[str, ...], Begun] = {}
-
-    @fallible
-    def begin(self, key: Sequence[str], body: bytes, now: int, until: int) -> StoredAnswer | None:
-        require(until > now, "a request that is given up before it begins")
-        known = self._rows.get(tuple(key))
-        digest = hashlib.sha256(body).digest()
-        if known is not None and now - known.began_at < ANSWER_LIFE:
-            if known.body != digest:
-                raise IdempotencyKeyReused("the key was used with another body")
-            if known.answer is not None:
-                return known.answer
-            if known.until > now:
-                raise RequestInFlight((known.until - now) / 1000)
-        self._rows[tuple(key)] = Begun(digest, now, until)
-        return None
-
-    @fallible
-    def finish(self, key: Sequence[str], answer: StoredAnswer) -> None:
-        status, _, _ = answer
-        require(status != 429 and status < 500, "an answer that invites a repeat is not kept")
-        known = self._rows.get(tuple(key))
-        require(known is not None, "a request is finished that never began")
-        if known is not None:
-            self._rows[tuple(key)] = dataclasses.replace(known, answer=answer)
-
-    @fallible
-    def abandon(self, key: Sequence[str]) -> None:
-        known = self._rows.get(tuple(key))
-        if known is not None and known.answer is None:
-            del self._rows[tuple(key)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,15 +5,9 @@ from collections.abc import Iterable
 from typing import Literal
 
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.accounts.state import ProviderId
 from chalicelib.services.ports import Clock
-from chalicelib.services.provider.state import (
-    Event,
-    EventId,
-    OutboxEntry,
-    OutboxId,
-    PendingEntry,
-    ProviderId,
-)
+from chalicelib.services.provider.state import Event, EventId, OutboxEntry, OutboxId, PendingEntry
 from tests.fakes.faults import Fake, Faults, fallible, require
 from tests.fakes.tables import Tables
 

@@ -1,4 +1,4 @@
-"""Who may call, and which peers there are: accounts, the trust list, the peers' heads, subscriptions.
+"""Which peers there are: the trust list, the peers' heads, subscriptions.
 
 Where a port may answer with what it knew a minute ago, the fake always does, so that no service comes to rely on
 fresher answers than it was promised.
@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.glados.trust import TrustList
 from chalicelib.protocol.timestamps import SECOND
-from chalicelib.services.ports import Clock, Lost
-from chalicelib.services.provider.state import Account, Heads, PeerHead, ProviderId, Subscription, Versioned
+from chalicelib.services.ports import Clock, Lost, Versioned
+from chalicelib.services.provider.state import Heads, PeerHead, Subscription
 from tests.fakes.faults import Fake, Faults, fallible, require
-from tests.fakes.tables import Row, Tables, Token
+from tests.fakes.tables import Tables, Token
 
 OLDEST_READ = 60 * SECOND
 
@@ -34,58 +34,6 @@ class Recent(Generic[Value]):
             read_at, kept = now, fresh
         self._kept[name] = (read_at, kept)
         return kept
-
-
-class MemoryAccounts(Fake):
-    port = "accounts"
-
-    def __init__(self, faults: Faults, tables: Tables, clock: Clock) -> None:
-        super().__init__(faults, tables.lock)
-        self.tables = tables
-        self._recent: Recent[Account | None] = Recent(clock)
-
-    @fallible
-    def recent(self, provider_id: ProviderId) -> Account | None:
-        return self._recent.read(provider_id, self.tables.account(provider_id))
-
-    @fallible
-    def load(self, provider_id: ProviderId) -> Versioned[Account] | None:
-        account = self.tables.account(provider_id)
-        if account is None:
-            return None
-        return Versioned(account, Token(f"account {provider_id}", self.tables.accounts[provider_id].version))
-
-    @fallible
-    def create(self, account: Account) -> None:
-        require(account.users == 0, "a new account has no users yet")
-        row = self.tables.accounts.get(account.provider_id)
-        if row is not None and row.value != account:
-            raise AlreadyExists("the provider is enrolled already")
-        self._hold_thumbprints(account)
-        self.tables.accounts[account.provider_id] = row or Row(account, 1)
-
-    @fallible
-    def replace(self, before: Versioned[Account], after: Account) -> None:
-        provider_id = before.value.provider_id
-        require(after.provider_id == provider_id, "an account keeps its id")
-        require(isinstance(before.token, Token), "a token that no read gave out")
-        row = self.tables.accounts.get(provider_id)
-        if row is None or before.token != Token(f"account {provider_id}", row.version):
-            raise Lost
-        self._hold_thumbprints(after)
-        self.tables.accounts[provider_id] = row.next(dataclasses.replace(after, users=0))
-
-    def _hold_thumbprints(self, account: Account) -> None:
-        taken = {
-            thumbprint
-            for row in self.tables.accounts.values()
-            if row.value.provider_id != account.provider_id
-            for thumbprint in row.value.thumbprints
-        }
-        taken |= {thumbprint for peer in self.tables.trust_list.peers for thumbprint in peer.thumbprints}
-        taken |= {thumbprint for ds in self.tables.ds_peers.values() for thumbprint in ds.thumbprints}
-        if taken & set(account.thumbprints):
-            raise AlreadyExists("the certificate belongs to somebody else")
 
 
 class MemoryTrustLists(Fake):

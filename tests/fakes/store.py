@@ -13,9 +13,9 @@ from collections.abc import Callable, Hashable, Sequence
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import MOST_ACTIVE, TOMBSTONE_LIFE, Mapping, Records
+from chalicelib.services.accounts.state import Account, ProviderId
 from chalicelib.services.ports import Clock
 from chalicelib.services.provider.state import (
-    Account,
     Count,
     Heads,
     LimitKey,
@@ -23,7 +23,6 @@ from chalicelib.services.provider.state import (
     Pair,
     PairKey,
     PendingEntry,
-    ProviderId,
     StoredRecords,
     Verification,
     VerificationId,

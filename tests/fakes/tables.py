@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Records
 from chalicelib.protocol.glados.trust import TrustList
+from chalicelib.services.accounts.state import Account, ProviderId
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.provider.state import (
-    Account,
     Count,
     Event,
     EventId,
@@ -21,7 +21,6 @@ from chalicelib.services.provider.state import (
     Pair,
     PairKey,
     PendingEntry,
-    ProviderId,
     Verification,
     VerificationId,
 )

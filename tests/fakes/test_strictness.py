@@ -10,6 +10,7 @@ from chalicelib.protocol.glados.filters import Parameters
 from chalicelib.protocol.glados.mappings import MOST_ACTIVE, Change, Mapping, Records, remove
 from chalicelib.protocol.glados.trust import Peer, PeerKeys
 from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.services.ports import Versioned
 from chalicelib.services.provider.state import (
     FilterVersion,
     Heads,
@@ -20,7 +21,6 @@ from chalicelib.services.provider.state import (
     StoredRecords,
     VerificationId,
     VerificationState,
-    Versioned,
 )
 from chalicelib.services.provider.writes import (
     AddEvent,

@@ -1,6 +1,7 @@
 """One GP's whole surroundings, so that a test can say `world = World(gp="eu")` and hand out its ports."""
 
-from chalicelib.services.provider.state import Account, ProviderId
+from chalicelib.services.accounts.state import Account, ProviderId
+from tests.fakes.accounts import MemoryAccounts, MemoryIdempotency
 from tests.fakes.clock import FixedEntropy, SettableClock
 from tests.fakes.faults import Fake, Faults, When
 from tests.fakes.filters import (
@@ -11,11 +12,11 @@ from tests.fakes.filters import (
     MemoryScans,
 )
 from tests.fakes.keys import MemoryKeyring
-from tests.fakes.limits import MemoryBuckets, MemoryIdempotency
+from tests.fakes.limits import MemoryBuckets
 from tests.fakes.outside import MemoryAlarms, MemoryMessenger, MemoryWebhooks
 from tests.fakes.peers import MemoryPeers
 from tests.fakes.queues import MemoryEvents, MemoryHints, MemoryOutbox, MemoryPendingLog
-from tests.fakes.registries import MemoryAccounts, MemoryPeerHeads, MemorySubscriptions, MemoryTrustLists
+from tests.fakes.registries import MemoryPeerHeads, MemorySubscriptions, MemoryTrustLists
 from tests.fakes.store import MemorySnapshots, MemoryStore
 from tests.fakes.tables import Tables
 

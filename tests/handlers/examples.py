@@ -4,8 +4,8 @@ import re
 
 from chalicelib.handlers import client_doors, federation_doors, provider_description, token_api, well_known
 from chalicelib.handlers.calls import Route
+from chalicelib.protocol.bodies import Body
 from chalicelib.protocol.glados import client_api, federation_api
-from chalicelib.protocol.glados.client_api import Body
 
 DOORS = (well_known.door, provider_description.door, token_api.door, client_doors.door, federation_doors.door)
 ROUTES = [route for door in DOORS for route in door.routes]

@@ -82,7 +82,7 @@ def test_a_bug_is_a_bare_500_and_its_message_goes_nowhere(
     def broken() -> None:
         raise RuntimeError(f"about {NUMBER}")
 
-    monkeypatch.setattr("chalicelib.wiring.keyring", broken)
+    monkeypatch.setattr("chalicelib.wiring.signing_keys", broken)
     answer = edge.call("GET", "/.well-known/jwks.json")
     document = answer.problem(500, "internal-error")
     assert set(document) == {"type", "title", "status", "detail", "request_id"}

@@ -1,6 +1,7 @@
 """The delivery services of the local run from outside, with `endpoints.json`."""
 
 import hashlib
+import itertools
 import os
 import ssl
 import threading
@@ -13,16 +14,22 @@ import pytest
 
 from chalicelib.client import ApClient, ApiProblem
 from chalicelib.client.ds_requests import DeliveryRefused
+from chalicelib.client.mls_identity import Identity
 from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
 from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.delivery import media
+from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.messages import ROUTES
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queueing import Delivery, EnqueueRequest
 from chalicelib.protocol.delivery.responses import DSError, DSErrorCode, DSResponse
+from chalicelib.protocol.mls.framing import MLSMessage
+from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.enclosures import LARGEST_REQUEST
 from infra.local.authority import Authority
 from infra.local.devices import Device
+from infra.local.large_group import SharedQueue
 from infra.local.own_device import OwnDevice
 from infra.local.rine_device import RineDevice
 from infra.local.services import Services
@@ -38,10 +45,9 @@ def services(world: Outsider) -> Services:
 
 @pytest.fixture
 def laptop(world: Outsider, services: Services) -> Iterator[OwnDevice]:
-    device = OwnDevice(services, "eu", f"mimi://alpha.example/d/{os.urandom(4).hex()}/laptop")
-    register(world, "alpha", device)
-    yield device
-    device.close()
+    own = device(world, services, "eu", "alpha")
+    yield own
+    own.close()
 
 
 @pytest.fixture
@@ -50,6 +56,12 @@ def phone(world: Outsider, services: Services, tmp_path: Path) -> Iterator[RineD
     register(world, "gamma", device)
     yield device
     device.close()
+
+
+def device(world: Outsider, services: Services, home: str, ap: str) -> OwnDevice:
+    own = OwnDevice(services, home, f"mimi://{ap}.example/d/{os.urandom(4).hex()}/own")
+    register(world, ap, own)
+    return own
 
 
 def register(world: Outsider, name: str, device: Device) -> dict[str, object]:
@@ -98,6 +110,58 @@ def test_a_group_across_both_regions_from_creation_to_fetching(laptop: OwnDevice
     assert phone.queue.fetch().acknowledged >= 1
 
 
+def grouped(laptop: OwnDevice, *others: Device) -> bytes:
+    """Make a group at laptop's service, with others in it from epoch 1 on."""
+    named = laptop.hub(EU).request_group_id(laptop.as_user)
+    laptop.create(named.group_id, EU, named.external_sender)
+    laptop.add(named.group_id, [other.offer() for other in others])
+    for other in others:
+        other.reach(named.group_id, 1)
+    return named.group_id
+
+
+@pytest.mark.parametrize("size", [1_000_000, 3_200_000, 7_000_000])
+def test_a_large_message_arrives_byte_for_byte_in_both_regions(laptop: OwnDevice, phone: RineDevice, size: int) -> None:
+    """What no request can hold is uploaded at home: the hub fetches what a guest says, the guest's service its row."""
+    group_id = grouped(laptop, phone)
+    for speaker, listener in ((phone, laptop), (laptop, phone)):
+        data = os.urandom(size)
+        speaker.say(group_id, data)
+        listener.hear(group_id, data)
+        assert len(listener.heard) == 1
+
+
+def test_a_guests_large_commit_and_welcome_arrive_in_both_regions(
+    world: Outsider, services: Services, laptop: OwnDevice, phone: RineDevice
+) -> None:
+    """The names of those who are added make it so; one joiner takes the tree from the Welcome, one from the hub."""
+    desk, late = device(world, services, "us", "gamma"), device(world, services, "eu", "alpha")
+    queues = [SharedQueue(services, home) for home in ("eu", "us") * 12]
+    group_id = grouped(laptop, desk)
+    offered = [phone.offer(), late.offer()]
+    for number, queue in zip(range(400), itertools.cycle(queues)):
+        identity = Identity.basic(1, b"mimi://crowd.example/d/%d/" % number + b"n" * 8_000, os.urandom)
+        package = identity.key_package(os.urandom, int(time.time())).public
+        offered.append(AddPackage.sign(package, queue.config(), identity.sign))
+    commit = desk.prepare_add(group_id, [one.key_package for one in offered], tree_in_welcome=True)
+    sizes = [len(one.encode()) for one in (commit.commit, *commit.welcomes) if isinstance(one, MLSMessage)]
+    assert len(sizes) == 2
+    assert min(sizes) > LARGEST_REQUEST
+    desk.send_add(group_id, commit, offered)
+    for one in (laptop, phone, late):
+        one.reach(group_id, 2)
+    for queue in queues:
+        queue.await_message(Welcome)
+    assert len({one.tree_hash(group_id) for one in (laptop, desk, phone, late)}) == 1
+    phone.say(group_id, b"hello")
+    for one in (laptop, desk, late):
+        one.hear(group_id, b"hello")
+    for queue in queues:
+        queue.close()
+    desk.close()
+    late.close()
+
+
 def test_a_group_id_is_taken_once(laptop: OwnDevice) -> None:
     named = laptop.hub(EU).request_group_id(laptop.as_user)
     laptop.create(named.group_id, EU, named.external_sender)
@@ -107,14 +171,14 @@ def test_a_group_id_is_taken_once(laptop: OwnDevice) -> None:
 
 
 def test_a_user_needs_its_own_provider(world: Outsider, services: Services) -> None:
-    device = OwnDevice(services, "eu", f"mimi://beta.example/d/{os.urandom(4).hex()}/laptop")
+    stranger = OwnDevice(services, "eu", f"mimi://beta.example/d/{os.urandom(4).hex()}/laptop")
     with pytest.raises(ApiProblem) as refused:
-        register(world, "alpha", device)
+        register(world, "alpha", stranger)
     assert refused.value.status == 403
     with pytest.raises(DeliveryRefused) as unknown:
-        device.hub(EU).request_group_id(device.as_user)
+        stranger.hub(EU).request_group_id(stranger.as_user)
     assert unknown.value.code == DSErrorCode.NOT_AUTHENTICATED
-    device.close()
+    stranger.close()
 
 
 def test_what_is_no_operation_is_not_found(world: Outsider) -> None:

@@ -377,7 +377,9 @@ def test_the_whole_story_holds() -> None:
     assert int(registered[1]) >= 230
     assert f"{registered[1]} of them found from the other region" in done.stdout
     assert re.search(r"the filters saved \d+ of \d+ remote queries", done.stdout)
+    assert "each said 5,000,000 bytes, by upload and reference, and all heard" in done.stdout
     assert "a rine client removed one of 1000" in done.stdout
+    assert re.search(r"latecomer \(us\) was added with a Welcome of \d{3},\d{3} bytes", done.stdout)
 
 
 def test_without_the_clients_of_the_story_it_says_so_and_fails_at_once(tmp_path: Path) -> None:

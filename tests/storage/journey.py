@@ -4,20 +4,16 @@ import dataclasses
 
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Mapping, Provider, choose, confirm, remove
-from chalicelib.services.provider.identities import ulid
+from chalicelib.services.accounts.state import Account, ProviderId, WebhookEndpoint, WebhookSigningSecret
 from chalicelib.services.provider.state import (
-    Account,
     Event,
     EventId,
     LimitKey,
     OutboxEntry,
     OutboxId,
     PairKey,
-    ProviderId,
     Verification,
     VerificationId,
-    WebhookEndpoint,
-    WebhookSigningSecret,
 )
 from chalicelib.services.provider.writes import (
     AddEvent,
@@ -32,6 +28,7 @@ from chalicelib.services.provider.writes import (
     SpendProof,
     TakeAttempt,
 )
+from chalicelib.services.ulids import ulid
 from tests.contracts.aws import AwsPorts
 
 DAY = 86_400_000

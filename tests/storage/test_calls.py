@@ -9,7 +9,8 @@ import pytest
 
 from chalicelib.protocol.glados.identifiers import parse_sii
 from chalicelib.protocol.glados.mappings import confirm
-from chalicelib.services.provider.state import PairKey, ProviderId
+from chalicelib.services.accounts.state import ProviderId
+from chalicelib.services.provider.state import PairKey
 from chalicelib.services.provider.writes import CountUp, MoveVerification, OpenVerification, ReplaceRecords, TakeAttempt
 from chalicelib.storage import clients
 from tests.contracts.aws import AwsPorts, container

@@ -32,6 +32,7 @@ from chalicelib.services.delivery.sweeping import Sweep
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.limits import Limits
+from chalicelib.services.queueing.shares import ENTRY_COST, Sender
 from chalicelib.services.queueing.state import Append, Entry, StreamKey
 from chalicelib.storage import clients
 from chalicelib.storage.delivery_memory import RememberedObjects
@@ -221,7 +222,9 @@ def fill(service: Container, owner: Owner, count: int, *, gone_at: int) -> None:
             qs.bodies.put(sha256, message, service.clock() + DAY)
             total = number * len(message)
             entries.append(Entry(number, EU, b"group", number, service.clock(), sha256, len(message), total, gone_at))
-        assert not qs.entries.append([Append(head, StreamKey(b"stream"), entries[-1].seq, tuple(entries))])
+        shares = head.shares_with(Sender(b"the hub.", b"a group."), sum(one.size + ENTRY_COST for one in entries))
+        assert shares is not None
+        assert not qs.entries.append([Append(head, StreamKey(b"stream"), entries[-1].seq, tuple(entries), shares)])
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib.protocol.glados.filters import Parameters, indexes
 from chalicelib.protocol.glados.mappings import MappingId, confirm
-from chalicelib.protocol.glados.signed import Typ, read_jwk, sign, verify
+from chalicelib.protocol.signed import Typ, read_jwk, sign, verify
 from chalicelib.services.provider.rebuild import Rebuild
 from chalicelib.services.provider.state import StoredRecords
 from chalicelib.services.provider.writes import ReplaceRecords, Stale

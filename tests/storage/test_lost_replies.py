@@ -6,7 +6,8 @@ import pytest
 from botocore.exceptions import BotoCoreError
 
 from chalicelib.protocol.glados.mappings import confirm
-from chalicelib.services.provider.state import OutboxEntry, OutboxId, Pointer, ProviderId
+from chalicelib.services.accounts.state import ProviderId
+from chalicelib.services.provider.state import OutboxEntry, OutboxId, Pointer
 from chalicelib.services.provider.writes import AddOutbox, CountUp, OpenVerification, ReplaceRecords, TakeAttempt
 from tests.contracts.aws import AwsPorts, lose_next_reply
 from tests.storage.journey import ALPHA, PHONE, account, limit, map_user, mapping, verification

@@ -9,8 +9,9 @@ import pytest
 from chalicelib.errors import AlreadyExists, RequestInFlight
 from chalicelib.protocol.glados.identifiers import parse_sii
 from chalicelib.protocol.glados.mappings import Provider, confirm
+from chalicelib.services.accounts.state import Account, ProviderId
 from chalicelib.services.ports import Lost
-from chalicelib.services.provider.state import Account, OutboxEntry, OutboxId, ProviderId
+from chalicelib.services.provider.state import OutboxEntry, OutboxId
 from chalicelib.services.provider.writes import (
     AddOutbox,
     CheckBelow,

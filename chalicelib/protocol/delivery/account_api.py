@@ -12,9 +12,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.errors import DecodeError, InvalidValue
 from chalicelib.protocol.base64url import decode_base64url
+from chalicelib.protocol.bodies import Answer, Body
 from chalicelib.protocol.delivery.policy import client_of, user_of_client
 from chalicelib.protocol.delivery.queueing import QUEUE_ID_SIZE
-from chalicelib.protocol.glados.client_api import Answer, Body
 from chalicelib.protocol.mls.extensions import BASIC, Credential
 
 _SCHEME = b"mimi://"

@@ -6,9 +6,9 @@ types are also what `/openapi.json` is made from. Times are RFC 3339 in UTC with
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from chalicelib.protocol.bodies import Answer, Body
 from chalicelib.protocol.glados.identifiers import Channel
 from chalicelib.protocol.glados.mappings import Mapping
 from chalicelib.protocol.timestamps import format_time
@@ -17,14 +17,6 @@ from chalicelib.protocol.timestamps import format_time
 
 SiiText = Annotated[str, Meta(min_length=1, max_length=1000, description="a tel: or mailto: URI")]
 UserId = Annotated[str, Meta(min_length=1, max_length=256, description="the provider's own id of its user")]
-
-
-class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A body as a caller sends it: no field but these."""
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """A body as we send it; later versions may add fields."""
 
 
 class Query(Body, frozen=True, kw_only=True):

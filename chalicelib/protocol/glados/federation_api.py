@@ -12,7 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.base64url import decode_base64url
-from chalicelib.protocol.glados.client_api import Answer, Body, MappingAnswer, SiiText
+from chalicelib.protocol.bodies import Answer, Body
+from chalicelib.protocol.glados.client_api import MappingAnswer, SiiText
 from chalicelib.protocol.glados.filters import LARGEST_N, Parameters
 from chalicelib.protocol.glados.mappings import Mapping, MappingId, Provider
 from chalicelib.protocol.timestamps import parse_time

@@ -25,9 +25,6 @@ _SEPARATORS = str.maketrans("", "", " .()-")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN_IN_MAILTO = frozenset("?,;")
 _LONGEST = 1_000
-_DOMAIN = re.compile(
-    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
-)
 
 # The numbers Ofcom keeps for drama: possible, never assigned to anyone.
 _TEST_NUMBERS = re.compile(r"\+447700900[0-9]{3}", re.ASCII)
@@ -155,11 +152,6 @@ def check_user_id(user_id: str) -> None:
         raise InvalidValue("a user id has 1 to 256 bytes of UTF-8", "user_id")
     if any(unicodedata.category(character) == "Cc" for character in user_id):
         raise InvalidValue("a user id holds no control characters", "user_id")
-
-
-def is_domain(text: str) -> bool:
-    """Return whether this is a lower-case DNS name of at least two labels."""
-    return _DOMAIN.fullmatch(text) is not None
 
 
 def ssi(user_id: str, domain: str) -> str:

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Meta
 
 from chalicelib.errors import DecodeError, InvalidValue
-from chalicelib.protocol.glados.client_api import Body
+from chalicelib.protocol.bodies import Body
 from chalicelib.protocol.glados.federation_api import Count, read_signed
-from chalicelib.protocol.glados.signed import Typ, VerifyingKeys, read_jwk, verify
 from chalicelib.protocol.glados.webhooks import is_plain, origin_of
+from chalicelib.protocol.signed import Typ, VerifyingKeys, read_jwk, verify
 
 GpId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}(?!\n)$")]
 Thumbprint = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}(?!\n)$")]

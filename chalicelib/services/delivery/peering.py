@@ -8,7 +8,7 @@ import dataclasses
 import re
 
 from chalicelib.errors import ClientCertificateRequired, InvalidValue, NotFound, UnknownCertificate
-from chalicelib.protocol.glados.identifiers import is_domain
+from chalicelib.protocol.domains import is_domain
 from chalicelib.services.delivery.ports import DsPeers
 from chalicelib.services.delivery.state import DsPeer
 

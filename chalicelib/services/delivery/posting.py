@@ -84,9 +84,8 @@ class Posting:
             if gap.expected >= row.seq:
                 raise Down from gap  # It claims to have more than it was ever sent; a row it has is no gap.
             raise
-        limited = QueueingServiceResponse.SENDER_LIMITED in response.results
-        if limited or len(response.results) != len(order):
-            raise Down  # Nothing of a limited row was taken: the group is faster than its queues may be filled.
+        if len(response.results) != len(order):
+            raise Down
         try:
             self._note(shard.group_id, row, order, response)
         except Exception:  # noqa: BLE001 (the row is delivered; a queue that is gone says so again with the next one)

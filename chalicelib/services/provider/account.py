@@ -2,8 +2,8 @@
 
 from chalicelib.protocol.glados.client_api import AccountAnswer
 from chalicelib.protocol.timestamps import format_time
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.provider.limits import FLOOR_BURST, FLOOR_RATE, RATE_A_USER, SENDS_A_MINUTE
-from chalicelib.services.provider.state import Account
 from chalicelib.services.provider.webhooks import health
 
 

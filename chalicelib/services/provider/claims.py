@@ -16,12 +16,13 @@ from chalicelib.errors import DecodeError, TooManyRequests, Unavailable
 from chalicelib.protocol.glados import mappings
 from chalicelib.protocol.glados.federation_api import Claim, ClaimAnswer, read_signed
 from chalicelib.protocol.glados.identifiers import Sii, parse_sii
-from chalicelib.protocol.glados.signed import sign, verify
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.protocol.signed import sign, verify
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND, parse_time
+from chalicelib.services.accounts.ports import SigningKeys
 from chalicelib.services.ports import Alarms, Buckets, Clock, Entropy, Refused, Unreachable
 from chalicelib.services.provider.notices import announce
-from chalicelib.services.provider.ports import Hints, Keyring, PeerClient, Store, TrustLists
+from chalicelib.services.provider.ports import Hints, PeerClient, Store, TrustLists
 from chalicelib.services.provider.preferences import PROOF_LIFE, ClaimsToSend, ClaimToSend, claim_entry
 from chalicelib.services.provider.state import OutboxEntry
 from chalicelib.services.provider.writes import AddOutbox, ReplaceRecords, Stale
@@ -41,7 +42,7 @@ class ClaimSender:
     hints: Hints
     peers: PeerClient
     trust_lists: TrustLists
-    keyring: Keyring
+    keys: SigningKeys
     alarms: Alarms
     clock: Clock
     gp: str
@@ -82,7 +83,7 @@ class ClaimSender:
             self.hints.outbox(one.outbox_id)
 
     def _holds(self, peer: Peer, claim: ClaimToSend) -> bool:
-        asker = self.keyring.digest("asker", claim.mapping.provider_id, str(self.clock() // DAY))[:16].hex()
+        asker = self.keys.digest("asker", claim.mapping.provider_id, str(self.clock() // DAY))[:16].hex()
         outcome, found = self.peers.ask([peer], parse_sii(claim.sii), asker, self.clock())[peer.gp]
         if outcome != "answered":
             raise Unreachable("the peer could not be asked")
@@ -94,7 +95,7 @@ class ClaimSender:
         claims = {
             "iss": self.gp,
             "aud": claim.gp,
-            "jti": self.keyring.digest("claim-id", entry.outbox_id)[:16].hex(),
+            "jti": self.keys.digest("claim-id", entry.outbox_id)[:16].hex(),
             "iat": issued_at,
             "exp": issued_at + CLAIM_LIFE_SECONDS,
             "sii": claim.sii,
@@ -104,7 +105,7 @@ class ClaimSender:
             "verified_at": claim.verified_at,
             "channel": claim.channel,
         }
-        return sign(self.keyring.signing_key("glados-claim+jwt"), "glados-claim+jwt", claims)
+        return sign(self.keys.signing_key("glados-claim+jwt"), "glados-claim+jwt", claims)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

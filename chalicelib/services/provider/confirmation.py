@@ -24,11 +24,12 @@ from chalicelib.protocol.glados.client_api import Code, ConfirmAnswer, MappingAn
 from chalicelib.protocol.glados.identifiers import Sii, ssi
 from chalicelib.protocol.glados.mappings import Change, Mapping, Provider
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.consultation import Consultation, Consulted
 from chalicelib.services.provider.notices import announce
 from chalicelib.services.provider.ports import Hints, Keyring, Snapshots, Store
-from chalicelib.services.provider.state import Account, Heads, PairKey, Verification
+from chalicelib.services.provider.state import Heads, PairKey, Verification
 from chalicelib.services.provider.verifications import (
     UNBOUNDED,
     SendCounters,
@@ -134,7 +135,7 @@ class Confirmation:
                 consulted = self._ask(sii, heads, account)
             now = self.clock()
             known = (*stored.records.active, *consulted.mappings)
-            prior = mappings.prior_to(account.named(self.gp), known)
+            prior = mappings.prior_to(self._provider(account), known)
             change = mappings.confirm(
                 stored.records,
                 self._mapping(account, verification, now),
@@ -180,11 +181,14 @@ class Confirmation:
     def _ask(self, sii: Sii, heads: Heads, account: Account) -> Consulted:
         return self.consultation.ask(sii, heads, account.provider_id, self.clock())
 
+    def _provider(self, account: Account) -> Provider:
+        return Provider(account.provider_id, account.name, self.gp)
+
     def _mapping(self, account: Account, verification: Verification, now: int) -> Mapping:
         fresh = self.keyring.digest("mapping", verification.verification_id)[:16]
         return Mapping(
             mapping_id=self.keyring.mapping_id(account.provider_id, verification.sii, fresh),
-            provider=account.named(self.gp),
+            provider=self._provider(account),
             user_id=verification.user_id,
             ssi=ssi(verification.user_id, account.domain),
             source="verified",

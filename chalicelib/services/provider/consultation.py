@@ -13,8 +13,8 @@ from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import AHEAD, Mapping
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.ports import Alarms
-from chalicelib.services.provider.ports import Keyring, Outcome, PeerClient, PeerFilters, TrustLists
+from chalicelib.services.ports import Alarms, Digests
+from chalicelib.services.provider.ports import Outcome, PeerClient, PeerFilters, TrustLists
 from chalicelib.services.provider.state import Heads, PeerHead
 
 UNCONFIRMED_AFTER = 180 * SECOND
@@ -51,7 +51,7 @@ class Consultation:
     peers: PeerClient
     peer_filters: PeerFilters
     trust_lists: TrustLists
-    keyring: Keyring
+    digests: Digests
     alarms: Alarms
 
     def ask(self, sii: Sii, heads: Heads, provider_id: str, now: int) -> Consulted:
@@ -61,7 +61,7 @@ class Consultation:
         peers = [peer for peer in self.trust_lists.load().peers if peer.asked and self._may_hold(peer, heads, sii, now)]
         if not peers:
             return Consulted((), (), ())
-        asker = self.keyring.digest("asker", provider_id, str(now // DAY))[:16].hex()
+        asker = self.digests.digest("asker", provider_id, str(now // DAY))[:16].hex()
         answers = self.peers.ask(peers, sii, asker, now)
         mappings = tuple(mapping for _, found in answers.values() for mapping in found)
         for mapping in mappings:

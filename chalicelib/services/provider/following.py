@@ -26,8 +26,8 @@ from chalicelib.protocol.glados.federation_api import (
     read_signed,
 )
 from chalicelib.protocol.glados.filters import count_bits, has_bit
-from chalicelib.protocol.glados.signed import Typ, verify
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.protocol.signed import Typ, verify
 from chalicelib.protocol.timestamps import parse_time
 from chalicelib.services.ports import Alarms, Clock, Lost, Refused, Unreachable
 from chalicelib.services.provider.ports import FilterObjects, PeerClient, PeerHeads, TrustLists

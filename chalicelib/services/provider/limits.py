@@ -12,14 +12,13 @@ import dataclasses
 import math
 
 from chalicelib.errors import SendingPaused, TooManyRequests, Unavailable
-from chalicelib.protocol.glados import sketch
+from chalicelib.protocol import sketch
 from chalicelib.protocol.glados.identifiers import Sii, phone_region
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.protocol.timestamps import DAY, SECOND
-from chalicelib.services.limits import Lease, LeasedLimit
-from chalicelib.services.ports import Alarms, Buckets, Unreachable
-from chalicelib.services.provider.ports import Keyring
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account
+from chalicelib.services.limits import Allowance, Lease, LeasedLimit
+from chalicelib.services.ports import Alarms, Buckets, Digests, Unreachable
 
 FLOOR_RATE = 10.0  # Queries a second for any AP in good standing.
 FLOOR_BURST = 200
@@ -33,17 +32,6 @@ UNGUARDED: Guard = contextlib.nullcontext()
 SENDS_BURST = 200
 SENDS_A_MINUTE = 60
 REGION_BURST = 100
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Allowance:
-    """What is left of a limit, as a lower bound: for the RateLimit headers."""
-
-    policy: str
-    quota: int
-    window_seconds: int
-    remaining: int
-    reset_seconds: int
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,9 +48,9 @@ class QueryLimits:
     for its tokens instead of debiting some of their own.
     """
 
-    def __init__(self, buckets: Buckets, keyring: Keyring, alarms: Alarms, guard: Guard = UNGUARDED) -> None:
+    def __init__(self, buckets: Buckets, digests: Digests, alarms: Alarms, guard: Guard = UNGUARDED) -> None:
         self.buckets = buckets
-        self.keyring = keyring
+        self.digests = digests
         self.alarms = alarms
         self.guard = guard
         self._leases: dict[str, _Lease] = {}
@@ -81,7 +69,7 @@ class QueryLimits:
         lease = self._leases.setdefault(account.provider_id, _Lease())
         if lease.day != now // DAY:
             lease.seen, lease.distinct, lease.day = sketch.EMPTY, 0, now // DAY
-        lease.seen = sketch.add(lease.seen, self.keyring.digest("sketch", sii.uri))
+        lease.seen = sketch.add(lease.seen, self.digests.digest("sketch", sii.uri))
         wait = 0
         if lease.left <= 0 or lease.is_over(now):
             wait = self._renew(lease, account.provider_id, rate, burst, now)

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from chalicelib.protocol.glados.mappings import Notice
+from chalicelib.services.accounts.state import ProviderId
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.identities import ulid
-from chalicelib.services.provider.state import Event, EventId, OutboxEntry, OutboxId, ProviderId
+from chalicelib.services.provider.state import Event, EventId, OutboxEntry, OutboxId
 from chalicelib.services.provider.writes import AddEvent, AddOutbox, Write
+from chalicelib.services.ulids import ulid
 
 
 def announce(notices: Iterable[Notice], clock: Clock, entropy: Entropy) -> tuple[list[Write], list[OutboxId]]:

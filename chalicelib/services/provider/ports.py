@@ -21,10 +21,11 @@ from chalicelib.protocol.glados.federation_api import (
 from chalicelib.protocol.glados.filters import Parameters
 from chalicelib.protocol.glados.identifiers import Sii
 from chalicelib.protocol.glados.mappings import Mapping, MappingId
-from chalicelib.protocol.glados.signed import SigningKey, Typ
 from chalicelib.protocol.glados.trust import Peer, TrustList
+from chalicelib.services.accounts.ports import SigningKeys
+from chalicelib.services.accounts.state import Account, ProviderId
+from chalicelib.services.ports import Versioned
 from chalicelib.services.provider.state import (
-    Account,
     Count,
     Event,
     EventId,
@@ -37,14 +38,12 @@ from chalicelib.services.provider.state import (
     PeerHead,
     PendingEntry,
     Pointer,
-    ProviderId,
     RebuildJob,
     StoredObject,
     StoredRecords,
     Subscription,
     Verification,
     VerificationId,
-    Versioned,
 )
 from chalicelib.services.provider.writes import Write
 
@@ -75,21 +74,6 @@ class Snapshots(Protocol):
     def read(self, sii: Sii, provider_id: ProviderId) -> tuple[StoredRecords, Account | None, Heads]: ...
 
 
-class Accounts(Protocol):
-    """Enrolled application providers.
-
-    `recent` may be up to 60 s old; `load` is not. `create` and `replace` also hold each client certificate's
-    thumbprint for this account alone: a thumbprint belongs to one AP or to one peer, never to both, and taking
-    another's raises `AlreadyExists`. `replace` raises `Lost` when the account changed since it was loaded; it
-    leaves the count of users alone.
-    """
-
-    def recent(self, provider_id: ProviderId) -> Account | None: ...
-    def load(self, provider_id: ProviderId) -> Versioned[Account] | None: ...
-    def create(self, account: Account) -> None: ...
-    def replace(self, before: Versioned[Account], after: Account) -> None: ...
-
-
 class Outbox(Protocol):
     """What is waiting to be sent, at least once each.
 
@@ -118,33 +102,14 @@ class Events(Protocol):
     ) -> None: ...
 
 
-class Idempotency(Protocol):
-    """Answers by Idempotency-Key for 24 h, each scoped to one caller and route by `key`.
+class Keyring(SigningKeys, Protocol):
+    """All keys of a GP.
 
-    `begin` returns the stored answer (status, headers, body), or None after it has marked the key as in flight until
-    `until`. It raises `IdempotencyKeyReused` for another body and `RequestInFlight` while another works on it.
+    `mapping_id` seals an SII for its provider alone; `open_mapping_id` returns None for any other id, and `fresh`
+    makes two ids of the same pair differ.
     """
 
-    def begin(self, key: Sequence[str], body: bytes, now: int, until: int) -> "StoredAnswer | None": ...
-    def finish(self, key: Sequence[str], answer: "StoredAnswer") -> None: ...
-    def abandon(self, key: Sequence[str]) -> None: ...
-
-
-StoredAnswer = tuple[int, dict[str, str], bytes]
-
-
-class Keyring(Protocol):
-    """Keys wrapped by KMS, unwrapped once per container.
-
-    `digest` is a keyed one-way function, separate for each purpose: for ids that must come out the same on a
-    repeat, for pseudonyms, for comparing secrets and bodies. `mapping_id` seals an SII for its provider alone;
-    `open_mapping_id` returns None for any other id, and `fresh` makes two ids of the same pair differ.
-    """
-
-    def signing_key(self, typ: Typ) -> SigningKey: ...
-    def public_jwks(self, typ: Typ) -> list[dict[str, str]]: ...
     def code_key(self) -> bytes: ...
-    def digest(self, purpose: str, *parts: str | bytes) -> bytes: ...
     def mapping_id(self, provider_id: str, sii: Sii, fresh: bytes) -> MappingId: ...
     def open_mapping_id(self, provider_id: str, mapping_id: MappingId) -> Sii | None: ...
 

@@ -17,13 +17,12 @@ from chalicelib.protocol.glados.federation_api import PeerMapping
 from chalicelib.protocol.glados.identifiers import Channel, Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Change, Mapping, MappingId, Records
 from chalicelib.protocol.timestamps import DAY, SECOND, format_time
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.ports import Clock, Entropy
 from chalicelib.services.provider.consultation import Consultation, Consulted
-from chalicelib.services.provider.identities import ulid
 from chalicelib.services.provider.notices import announce
 from chalicelib.services.provider.ports import Hints, Keyring, Snapshots, Store
 from chalicelib.services.provider.state import (
-    Account,
     Event,
     EventId,
     LimitKey,
@@ -35,6 +34,7 @@ from chalicelib.services.provider.state import (
     VerificationId,
 )
 from chalicelib.services.provider.writes import AddEvent, AddOutbox, CountUp, ReplaceRecords, SpendProof, Stale, Write
+from chalicelib.services.ulids import ulid
 
 ProvenChoice = Literal["prefer", "replace", "restore"]
 

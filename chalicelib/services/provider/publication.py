@@ -22,11 +22,10 @@ from chalicelib.protocol.glados.federation_api import (
 )
 from chalicelib.protocol.glados.trust import Peer
 from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND, format_time, parse_time
-from chalicelib.services.ports import Alarms, Clock, Refused, Unreachable
+from chalicelib.services.ports import Alarms, Clock, Digests, Refused, Unreachable
 from chalicelib.services.provider.ports import (
     FilterObjects,
     FilterPointer,
-    Keyring,
     PeerClient,
     Subscriptions,
     TrustLists,
@@ -54,7 +53,7 @@ class Publication:
     subscriptions: Subscriptions
     peers: PeerClient
     trust_lists: TrustLists
-    keyring: Keyring
+    digests: Digests
     alarms: Alarms
     clock: Clock
     gp: str
@@ -92,7 +91,7 @@ class Publication:
             raise InvalidValue("a subscription names either since or after", "since")
         since = parse_time(request.since, "since") if isinstance(request.since, str) else None
         after = request.after if isinstance(request.after, int) else 0
-        identity = self.keyring.digest("subscription", peer.gp, str(request.version), request.callback)[:16].hex()
+        identity = self.digests.digest("subscription", peer.gp, str(request.version), request.callback)[:16].hex()
         subscription = Subscription(peer.gp, identity, request.version, request.callback, acked_seq=after)
         self._live(request.version)
         known = {one.subscription_id for one in self.subscriptions.of_version(request.version) if one.gp == peer.gp}

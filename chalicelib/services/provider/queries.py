@@ -12,10 +12,12 @@ from chalicelib.protocol.glados.client_api import MappingAnswer, QueryAnswer
 from chalicelib.protocol.glados.federation_api import PeerMapping, PeerMappings, PeerQuery
 from chalicelib.protocol.glados.identifiers import parse_sii
 from chalicelib.protocol.glados.trust import Peer
+from chalicelib.services.accounts.access import Access
+from chalicelib.services.accounts.state import Presented
+from chalicelib.services.limits import Allowance
 from chalicelib.services.ports import Clock
-from chalicelib.services.provider.access import Access, Presented
 from chalicelib.services.provider.consultation import Consultation
-from chalicelib.services.provider.limits import Allowance, PeerQueryLimits, QueryLimits
+from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits
 from chalicelib.services.provider.ports import Snapshots, Store
 
 

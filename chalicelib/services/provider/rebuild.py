@@ -19,12 +19,13 @@ from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.federation_api import Manifest, ObjectRef
 from chalicelib.protocol.glados.filters import HEADROOM, Parameters, choose_n, count_bits, has_bit, set_bits
 from chalicelib.protocol.glados.mappings import Change
-from chalicelib.protocol.glados.signed import sign
+from chalicelib.protocol.signed import sign
 from chalicelib.protocol.timestamps import DAY, HOUR, format_time
-from chalicelib.services.ports import Alarms, Clock, Lost
-from chalicelib.services.provider.ports import FilterObjects, FilterPointer, Hints, Keyring, RebuildJobs, Scans, Store
+from chalicelib.services.accounts.ports import SigningKeys
+from chalicelib.services.ports import Alarms, Clock, Lost, Versioned
+from chalicelib.services.provider.ports import FilterObjects, FilterPointer, Hints, RebuildJobs, Scans, Store
 from chalicelib.services.provider.sequencer import signed_head
-from chalicelib.services.provider.state import FilterVersion, Pointer, RebuildJob, StoredObject, Versioned
+from chalicelib.services.provider.state import FilterVersion, Pointer, RebuildJob, StoredObject
 from chalicelib.services.provider.writes import ReplaceRecords, Stale
 
 MOST_TRIES = 10
@@ -46,7 +47,7 @@ class Rebuild:
     jobs: RebuildJobs
     scans: Scans
     objects: FilterObjects
-    keyring: Keyring
+    keys: SigningKeys
     hints: Hints
     alarms: Alarms
     clock: Clock
@@ -180,7 +181,7 @@ class Rebuild:
             rice=self._put(building.version, "rice", rice),
         )
         signed = dataclasses.replace(published, manifest=self._manifest(published))
-        return signed_head(signed, self.keyring, self.gp)
+        return signed_head(signed, self.keys, self.gp)
 
     def _manifest(self, version: FilterVersion) -> str:
         if version.raw is None or version.rice is None:
@@ -202,14 +203,14 @@ class Rebuild:
         plain = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
         plain["raw"], plain["rice"] = _plain(manifest.raw), _plain(manifest.rice)
         claims = {"iss": self.gp, "iat": self.clock() // 1000, **plain}
-        return sign(self.keyring.signing_key("glados-filter+jwt"), "glados-filter+jwt", claims)
+        return sign(self.keys.signing_key("glados-filter+jwt"), "glados-filter+jwt", claims)
 
     def _demote(self, version: FilterVersion) -> FilterVersion:
         if version.state != "current":
             return version
         ends_at = self.clock() + GRACE
         retiring = dataclasses.replace(version, state="retiring", ends_at=ends_at, at=max(self.clock(), version.at + 1))
-        return signed_head(retiring, self.keyring, self.gp)
+        return signed_head(retiring, self.keys, self.gp)
 
     def _retire(self) -> None:
         """Drop retiring versions whose grace is over, then their objects."""

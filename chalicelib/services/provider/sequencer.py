@@ -16,10 +16,11 @@ from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.federation_api import Head
 from chalicelib.protocol.glados.filters import indexes
 from chalicelib.protocol.glados.identifiers import Sii
-from chalicelib.protocol.glados.signed import sign
+from chalicelib.protocol.signed import sign
 from chalicelib.protocol.timestamps import format_time
+from chalicelib.services.accounts.ports import SigningKeys
 from chalicelib.services.ports import Alarms, Clock, Lost
-from chalicelib.services.provider.ports import FilterObjects, FilterPointer, Keyring, PeerFilters, PendingLog
+from chalicelib.services.provider.ports import FilterObjects, FilterPointer, PeerFilters, PendingLog
 from chalicelib.services.provider.state import FilterVersion, PeerHead, Pointer, StoredDelta, StoredObject
 
 MOST_TRIES = 10
@@ -34,7 +35,7 @@ class Sequencer:
     pending: PendingLog
     objects: FilterObjects
     bits: PeerFilters
-    keyring: Keyring
+    keys: SigningKeys
     alarms: Alarms
     clock: Clock
     gp: str
@@ -79,7 +80,7 @@ class Sequencer:
             bits_set=version.bits_set + len(fresh),
             deltas=(*version.deltas, StoredDelta(seq, seq, at, len(fresh), staged)),
         )
-        return signed_head(self._compacted(extended), self.keyring, self.gp)
+        return signed_head(self._compacted(extended), self.keys, self.gp)
 
     def _has(self, version: FilterVersion, position: int) -> bool:
         return self.bits.may_hold(as_head(version, self.gp), (position,))
@@ -103,7 +104,7 @@ def delta_name(version: int, first: int, last: int, data: bytes) -> str:
     return f"own/{version}/delta-{first}-{last}-{hashlib.sha256(data).hexdigest()}"
 
 
-def signed_head(version: FilterVersion, keyring: Keyring, gp: str) -> FilterVersion:
+def signed_head(version: FilterVersion, keys: SigningKeys, gp: str) -> FilterVersion:
     """Return the version with its head signed; one that is building is told to nobody and has none."""
     if version.state == "building":
         return version
@@ -117,7 +118,7 @@ def signed_head(version: FilterVersion, keyring: Keyring, gp: str) -> FilterVers
         state=version.state,
     )
     claims = {"iss": gp, "iat": version.at // 1000, **{name: getattr(head, name) for name in head.__struct_fields__}}
-    token = sign(keyring.signing_key("glados-head+jwt"), "glados-head+jwt", claims)
+    token = sign(keys.signing_key("glados-head+jwt"), "glados-head+jwt", claims)
     return dataclasses.replace(version, head=token)
 
 

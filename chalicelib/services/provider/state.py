@@ -1,93 +1,22 @@
-"""What a GP keeps, as values: accounts, verifications, events, the outbox, limits, filter versions.
+"""What a GP keeps, as values: verifications, events, the outbox, limits, filter versions.
 
 Times are milliseconds since 1970. Nothing here knows how a value is keyed or sealed at rest; that is storage's
 business (nothing derived from an identifier, a user id or a body is stored unkeyed).
 """
 
 import dataclasses
-from typing import Generic, Literal, NewType, TypeVar
+from typing import Literal, NewType
 
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS, Purpose
 from chalicelib.protocol.glados.federation_api import DeltaRef
 from chalicelib.protocol.glados.filters import Parameters
 from chalicelib.protocol.glados.identifiers import Channel, Sii
 from chalicelib.protocol.glados.mappings import Provider, Records
+from chalicelib.services.accounts.state import ProviderId
 
-Value = TypeVar("Value")
-ProviderId = NewType("ProviderId", str)
 VerificationId = NewType("VerificationId", str)
 EventId = NewType("EventId", str)
 OutboxId = NewType("OutboxId", str)
-
-SCOPES_OF = {  # What a token can be good for, by the role of the stage.
-    "provider": ("query", "register", "bulk", "webhooks", "reports", "account"),
-    "delivery": ("delivery",),
-}
-SCOPES = tuple(scope for scopes in SCOPES_OF.values() for scope in scopes)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WebhookSigningSecret:
-    """One secret of a webhook; `until` is when a rotated one stops signing."""
-
-    secret: bytes = dataclasses.field(repr=False)
-    until: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WebhookEndpoint:
-    """Where an application provider wants its events."""
-
-    url: str
-    secrets: tuple[WebhookSigningSecret, ...]
-    state: Literal["enabled", "disabled"]
-    since: int
-    last_success_at: int | None = None
-    last_failure_at: int | None = None
-    last_failure: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Account:
-    """An application provider as its operator enrolled it (draft §7).
-
-    `secret_tag` is a keyed digest of the client secret. `users` counts mapped users; the sequencer moves it.
-    `sms_regions` lists ISO 3166 regions, or `*`. `review` is the evidence of the manual review. `query_rate`
-    (a second) and `send_rate` (a minute) override the limits that follow from the contract, where the operator
-    set them.
-    """
-
-    provider_id: ProviderId
-    name: str
-    domain: str
-    client_id: str
-    secret_tag: bytes = dataclasses.field(repr=False)
-    status: Literal["active", "suspended"]
-    thumbprints: tuple[str, ...]
-    scopes: tuple[str, ...]
-    review: str
-    created_at: int
-    trusted_bulk: bool = False
-    test_numbers: bool = False
-    sms_regions: tuple[str, ...] = ()
-    certificate_expiry: tuple[tuple[str, int], ...] = ()
-    webhook: WebhookEndpoint | None = None
-    query_rate: int | None = None
-    send_rate: int | None = None
-    users: int = 0
-    strikes: int = 0
-
-    def named(self, gp: str) -> Provider:
-        """Return the account as mappings and notices name it."""
-        return Provider(self.provider_id, self.name, gp)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Versioned(Generic[Value]):
-    """A stored value with what its adapter needs for a compare-and-swap; None stands for "no row yet"."""
-
-    value: Value
-    token: object
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -29,11 +29,12 @@ from chalicelib.protocol.glados.identifiers import (
     phone_region,
 )
 from chalicelib.protocol.timestamps import DAY, HOUR, SECOND, format_time
+from chalicelib.services.accounts.state import Account
+from chalicelib.services.limits import Allowance
 from chalicelib.services.ports import Clock, Entropy, Undeliverable, Unreachable
-from chalicelib.services.provider.limits import Allowance, SendLimits, check_success
+from chalicelib.services.provider.limits import SendLimits, check_success
 from chalicelib.services.provider.ports import Keyring, Messenger, Store
 from chalicelib.services.provider.state import (
-    Account,
     Count,
     LimitKey,
     OutboxEntry,

@@ -23,21 +23,14 @@ from chalicelib.protocol.glados.client_api import (
 )
 from chalicelib.protocol.glados.webhooks import ROTATION_OVERLAP, SECRET_BYTES, check_url, write_secret
 from chalicelib.protocol.timestamps import MINUTE, format_time
-from chalicelib.services.ports import Alarms, Clock, Entropy, Lost
-from chalicelib.services.provider.identities import time_of, ulid
+from chalicelib.services.accounts.ports import Accounts
+from chalicelib.services.accounts.state import Account, WebhookEndpoint, WebhookSigningSecret
+from chalicelib.services.ports import Alarms, Clock, Entropy, Lost, Versioned
 from chalicelib.services.provider.notices import outbox_entry, send_events
-from chalicelib.services.provider.ports import Accounts, Events, Hints, Store
-from chalicelib.services.provider.state import (
-    Account,
-    Event,
-    EventId,
-    OutboxEntry,
-    OutboxId,
-    Versioned,
-    WebhookEndpoint,
-    WebhookSigningSecret,
-)
+from chalicelib.services.provider.ports import Events, Hints, Store
+from chalicelib.services.provider.state import Event, EventId, OutboxEntry, OutboxId
 from chalicelib.services.provider.writes import AddOutbox
+from chalicelib.services.ulids import time_of, ulid
 
 MOST_TRIES = 5
 WITHHELD = MINUTE  # Writers of one moment may finish in any order; a page ends where all have.

@@ -8,6 +8,7 @@ from chalicelib.errors import AlreadyExists, InvalidValue, NotFound
 from chalicelib.handlers.calls import Call
 from chalicelib.handlers.routing import Door, GladosApp
 from chalicelib.protocol.timestamps import MINUTE
+from chalicelib.services.delivery.state import DsPeer
 from infra.local.authority import Authority, Identity
 from infra.operator import NoSuchStage
 from tests.fakes.clock import SettableClock
@@ -31,7 +32,7 @@ def for_peers(stage: None) -> Edge:
     @door.serve("POST", "/peers", "ds_peer", takes_bytes=(MEDIA,), gives=MEDIA)
     def who(call: Call[Any]) -> bytes:
         """Say who calls."""
-        return call.ds_peer.domain.encode()
+        return call.caller_as(DsPeer).domain.encode()
 
     app = GladosApp(app_name="peers")
     app.register_blueprint(door)

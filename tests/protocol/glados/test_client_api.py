@@ -5,8 +5,8 @@ import json
 import msgspec
 import pytest
 
+from chalicelib.protocol.bodies import Body
 from chalicelib.protocol.glados.client_api import (
-    Body,
     Choice,
     Code,
     Empty,

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.base64url import encode_base64url
-from chalicelib.protocol.glados.client_api import Body
+from chalicelib.protocol.bodies import Body
 from chalicelib.protocol.glados.federation_api import (
     MOST_BITS,
     Claim,

@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from chalicelib.errors import DecodeError, InvalidValue
-from chalicelib.protocol.glados.signed import SigningKey, sign
 from chalicelib.protocol.glados.trust import Peer, TrustList, read_trust_list
+from chalicelib.protocol.signed import SigningKey, sign
 
 NOW = 1_767_225_600_000
 AUTHORITY = SigningKey("authority", ec.derive_private_key(99, ec.SECP256R1()))

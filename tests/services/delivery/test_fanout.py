@@ -221,7 +221,7 @@ def test_a_client_that_has_named_another_queue_since_stays(
     assert house.head().blocked_since == 0
 
 
-@pytest.mark.parametrize("result", [Result.QUEUE_FULL, Result.MESSAGE_TOO_LARGE])
+@pytest.mark.parametrize("result", [Result.QUEUE_FULL, Result.MESSAGE_TOO_LARGE, Result.SENDER_LIMITED])
 def test_a_queue_that_is_full_holds_up_nobody_and_costs_nobody_its_place(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId, result: Result
 ) -> None:

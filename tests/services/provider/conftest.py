@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account
 from tests.fakes.world import World
 from tests.services.provider.providers import Gp, provider
 

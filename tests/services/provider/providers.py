@@ -18,12 +18,13 @@ from chalicelib.protocol.glados.identifiers import Sii, parse_sii
 from chalicelib.protocol.glados.mappings import Mapping
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
 from chalicelib.protocol.timestamps import MINUTE
-from chalicelib.services.provider.access import Access, Presented
+from chalicelib.services.accounts.access import Access
+from chalicelib.services.accounts.enrolment import Enrolment
+from chalicelib.services.accounts.state import Account, Presented, ProviderId
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
-from chalicelib.services.provider.delivery import Delivery
-from chalicelib.services.provider.enrolment import Enrolment
+from chalicelib.services.provider.dispatch import Dispatch
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
 from chalicelib.services.provider.preferences import Preferences
@@ -31,7 +32,7 @@ from chalicelib.services.provider.publication import Link, Publication
 from chalicelib.services.provider.queries import Queries
 from chalicelib.services.provider.rebuild import Rebuild
 from chalicelib.services.provider.sequencer import Sequencer
-from chalicelib.services.provider.state import Account, Event, FilterVersion, OutboxId, ProviderId, VerificationId
+from chalicelib.services.provider.state import Event, FilterVersion, OutboxId, VerificationId
 from chalicelib.services.provider.verifications import Verifications
 from chalicelib.services.provider.webhooks import Webhooks
 from tests.fakes.clock import SettableClock
@@ -63,7 +64,7 @@ class Gp:
     confirmation: Confirmation
     preferences: Preferences
     webhooks: Webhooks
-    delivery: Delivery
+    dispatch: Dispatch
     claim_receiver: ClaimReceiver
     sequencer: Sequencer
     rebuild: Rebuild
@@ -138,7 +139,7 @@ class Gp:
         for kind, about in hints * 2 if twice else hints:
             match kind, about:
                 case "outbox", (str(outbox_id), int()):
-                    self.delivery.deliver(OutboxId(outbox_id))
+                    self.dispatch.work_off(OutboxId(outbox_id))
                 case "sequence", _:
                     self.sequencer.run()
                     self.publication.notify_all()
@@ -150,7 +151,7 @@ class Gp:
 
     def minute(self) -> None:
         """Run every schedule once."""
-        self.delivery.sweep()
+        self.dispatch.sweep()
         self.sequencer.run()
         self.publication.notify_all()
         self.following.follow_all()
@@ -211,7 +212,7 @@ def provider(world: World) -> Gp:
         ),
         preferences=Preferences(w.store, w.snapshots, consultation, w.keyring, w.hints, w.clock, w.entropy),
         webhooks=Webhooks(w.accounts, w.store, w.events, w.hints, w.alarms, w.clock, w.entropy, None),
-        delivery=Delivery(
+        dispatch=Dispatch(
             w.outbox, w.store, w.accounts, w.events, verifications, w.webhook_sender, sender, w.hints, w.alarms, w.clock
         ),
         claim_receiver=ClaimReceiver(w.store, w.buckets, w.hints, w.alarms, w.clock, w.entropy, gp),

@@ -1,7 +1,7 @@
 """What an application provider sees of its own account."""
 
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.provider.account import show
-from chalicelib.services.provider.state import Account
 from tests.services.provider.providers import Gp, endpoint_of, presented, settle
 
 

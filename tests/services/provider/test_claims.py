@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from chalicelib.errors import DecodeError, TooManyRequests
 from chalicelib.protocol.glados.federation_api import ClaimAnswer
 from chalicelib.protocol.glados.mappings import AHEAD
-from chalicelib.protocol.glados.signed import sign, verify
 from chalicelib.protocol.glados.trust import PeerLimits
+from chalicelib.protocol.signed import sign, verify
 from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND, format_time
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account
 from tests.fakes.clock import START
 from tests.services.provider.providers import (
     PHONE,
@@ -221,7 +221,7 @@ def test_a_peer_that_refuses_for_a_month_is_given_up_with_an_alarm() -> None:
     us.choose(gamma, "replace", user="bob")
     for _ in range(31 * 24):
         us.world.clock.advance(60 * MINUTE)
-        us.delivery.sweep()
+        us.dispatch.sweep()
     assert us.world.outbox.entries == []
     assert us.world.alarms.raised.count(("claim-given-up", "eu")) == 1
 

@@ -17,7 +17,8 @@ from chalicelib.errors import (
 from chalicelib.protocol.glados.client_api import Code, ConfirmAnswer
 from chalicelib.protocol.glados.mappings import MOST_ACTIVE
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND, format_time
-from chalicelib.services.provider.state import Account, VerificationId
+from chalicelib.services.accounts.state import Account
+from chalicelib.services.provider.state import VerificationId
 from tests.fakes.world import World
 from tests.services.provider.providers import (
     MAIL,

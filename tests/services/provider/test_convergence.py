@@ -13,9 +13,9 @@ import msgspec
 
 from chalicelib.errors import Refusal
 from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND, parse_time
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.ports import Unreachable
 from chalicelib.services.provider.preferences import ClaimToSend
-from chalicelib.services.provider.state import Account
 from tests.fakes.faults import When
 from tests.services.provider.providers import (
     MAIL,

@@ -8,7 +8,8 @@ import pytest
 from chalicelib.errors import DecodeError, NotPermitted, Refusal
 from chalicelib.protocol.glados.federation_api import FilterAnswer, Notification
 from chalicelib.protocol.timestamps import MINUTE, SECOND
-from chalicelib.services.provider.state import Account, Heads, PeerHead
+from chalicelib.services.accounts.state import Account
+from chalicelib.services.provider.state import Heads, PeerHead
 from tests.services.provider.providers import (
     MAIL,
     OTHER_PHONE,

@@ -7,9 +7,9 @@ import pytest
 
 from chalicelib.errors import TooManyRequests
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.ports import Unreachable
 from chalicelib.services.provider.limits import FLOOR_DISTINCT, QueryLimits
-from chalicelib.services.provider.state import Account
 from tests.fakes.world import World
 from tests.services.provider.providers import MAIL, PHONE, uri
 

@@ -8,7 +8,7 @@ from chalicelib.errors import Gone, NotFound, TooManyRequests, VerificationRequi
 from chalicelib.protocol.glados.client_api import ChoiceAnswer, Code
 from chalicelib.protocol.glados.mappings import TOMBSTONE_LIFE
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account
 from tests.services.provider.providers import (
     PHONE,
     TEST_NUMBER,

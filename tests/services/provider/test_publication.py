@@ -8,8 +8,8 @@ from chalicelib.errors import Conflict, FilterVersionGone, InvalidValue, NotFoun
 from chalicelib.protocol.glados.federation_api import Notification, SubscriptionAnswer, SubscriptionRequest
 from chalicelib.protocol.glados.filters import indexes
 from chalicelib.protocol.timestamps import DAY, MINUTE, format_time
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.provider.publication import MOST_SUBSCRIPTIONS, Link
-from chalicelib.services.provider.state import Account
 from tests.services.provider.providers import MAIL, PHONE, Gp, as_peer, federation, meanwhile, settle, uri
 
 CALLBACK = "https://us.example/federation/v1/notifications"

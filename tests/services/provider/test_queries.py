@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.errors import AccountSuspended, InvalidIdentifier, TooManyRequests
 from chalicelib.protocol.glados.federation_api import PeerQuery
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account
 from tests.fakes.world import World
 from tests.services.provider.providers import (
     MAIL,

@@ -5,8 +5,9 @@ import pytest
 from chalicelib.protocol.glados import gapcoded
 from chalicelib.protocol.glados.filters import SMALLEST_N, Parameters, has_bit, indexes
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE
+from chalicelib.services.accounts.state import Account
 from chalicelib.services.provider.rebuild import GRACE, SignOffFailed
-from chalicelib.services.provider.state import Account, FilterVersion
+from chalicelib.services.provider.state import FilterVersion
 from tests.fakes.world import World
 from tests.services.provider.providers import MAIL, PHONE, Gp, check_filter, settle, uri
 

@@ -4,7 +4,8 @@ import pytest
 
 from chalicelib.protocol.glados.filters import indexes
 from chalicelib.protocol.timestamps import MINUTE
-from chalicelib.services.provider.state import Account, FilterVersion
+from chalicelib.services.accounts.state import Account
+from chalicelib.services.provider.state import FilterVersion
 from tests.fakes.world import World
 from tests.services.provider.providers import (
     MAIL,

@@ -8,7 +8,7 @@ from standardwebhooks import Webhook
 
 from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND
-from chalicelib.services.provider.state import Account
+from chalicelib.services.accounts.state import Account
 from tests.fakes.outside import Post
 from tests.fakes.world import World
 from tests.services.provider.providers import Gp, endpoint_of, meanwhile, settle

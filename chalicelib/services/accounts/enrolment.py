@@ -5,10 +5,10 @@ import re
 
 from chalicelib.errors import InvalidValue, NotFound
 from chalicelib.protocol.base64url import encode_base64url
-from chalicelib.protocol.glados.identifiers import is_domain
-from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.ports import Accounts, Keyring
-from chalicelib.services.provider.state import SCOPES_OF, Account, ProviderId, Versioned
+from chalicelib.protocol.domains import is_domain
+from chalicelib.services.accounts.ports import Accounts
+from chalicelib.services.accounts.state import SCOPES_OF, Account, ProviderId
+from chalicelib.services.ports import Clock, Digests, Entropy, Versioned
 
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -21,7 +21,7 @@ class Enrolment:
     """The operator's hand on the accounts; each act is one conditional write and can be repeated."""
 
     accounts: Accounts
-    keyring: Keyring
+    digests: Digests
     clock: Clock
     entropy: Entropy
     offered: tuple[str, ...] = SCOPES_OF["provider"]
@@ -70,7 +70,7 @@ class Enrolment:
             name=name,
             domain=domain,
             client_id=client_id,
-            secret_tag=self.keyring.digest("client-secret", client_id, secret),
+            secret_tag=self.digests.digest("client-secret", client_id, secret),
             status="active",
             thumbprints=tuple(thumbprint for thumbprint, _ in certificates),
             certificate_expiry=certificates,
@@ -102,7 +102,7 @@ class Enrolment:
         """Replace the client secret and return the new one; the old one ends at once, tokens live on."""
         before = self._load(provider_id)
         secret = encode_base64url(self.entropy(SECRET_BYTES))
-        tag = self.keyring.digest("client-secret", before.value.client_id, secret)
+        tag = self.digests.digest("client-secret", before.value.client_id, secret)
         after = dataclasses.replace(before.value, secret_tag=tag)
         self.accounts.replace(before, after)
         return after, secret

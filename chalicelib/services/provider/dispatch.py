@@ -13,19 +13,12 @@ import msgspec
 
 from chalicelib.protocol.glados import webhooks as standard
 from chalicelib.protocol.timestamps import MINUTE, SECOND
+from chalicelib.services.accounts.ports import Accounts
+from chalicelib.services.accounts.state import Account, ProviderId, WebhookEndpoint
 from chalicelib.services.ports import Alarms, Clock, Lost, Unreachable
 from chalicelib.services.provider.claims import ClaimSender
-from chalicelib.services.provider.ports import Accounts, Events, Hints, Outbox, Store, WebhookSender
-from chalicelib.services.provider.state import (
-    Account,
-    Event,
-    EventId,
-    OutboxEntry,
-    OutboxId,
-    ProviderId,
-    VerificationId,
-    WebhookEndpoint,
-)
+from chalicelib.services.provider.ports import Events, Hints, Outbox, Store, WebhookSender
+from chalicelib.services.provider.state import Event, EventId, OutboxEntry, OutboxId, VerificationId
 from chalicelib.services.provider.verifications import RETRY_SEND, Verifications, state_of
 from chalicelib.services.provider.webhooks import OldEndpoint, body_of
 
@@ -35,7 +28,7 @@ SWEEP = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Delivery:
+class Dispatch:
     """Does what the outbox says, whoever wakes it."""
 
     outbox: Outbox
@@ -49,7 +42,7 @@ class Delivery:
     alarms: Alarms
     clock: Clock
 
-    def deliver(self, outbox_id: OutboxId) -> None:
+    def work_off(self, outbox_id: OutboxId) -> None:
         """Do one entry's work if it is due; one that has gone or is being worked on is left alone."""
         now = self.clock()
         entry = self.outbox.take(outbox_id, now, until=now + LEASE)
@@ -75,7 +68,7 @@ class Delivery:
         failures: list[Exception] = []
         for outbox_id in due:
             try:
-                self.deliver(outbox_id)
+                self.work_off(outbox_id)
             except Exception as error:  # noqa: BLE001 (one entry that fails must not hold up the others)
                 failures.append(error)
         if failures:

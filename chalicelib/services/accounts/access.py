@@ -17,11 +17,11 @@ from chalicelib.errors import (
     InvalidToken,
     TokenRefused,
 )
-from chalicelib.protocol.glados.signed import read_jwk, sign, verify
+from chalicelib.protocol.signed import read_jwk, sign, verify
+from chalicelib.services.accounts.ports import Accounts, SigningKeys
+from chalicelib.services.accounts.state import SCOPES, Account, Presented, ProviderId
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.identities import ulid
-from chalicelib.services.provider.ports import Accounts, Keyring
-from chalicelib.services.provider.state import SCOPES, Account, ProviderId
+from chalicelib.services.ulids import ulid
 
 TOKEN_SECONDS = 900
 MOST_REMEMBERED = 2_000
@@ -37,22 +37,12 @@ class Grant:
     token_type: str = "Bearer"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Presented:
-    """A token that verified, with the certificate it is bound to; the account behind it is not yet checked."""
-
-    provider_id: ProviderId
-    scopes: frozenset[str]
-    thumbprint: str
-    expires_at: int
-
-
 class Access:
     """Grants tokens to application providers and recognises them."""
 
-    def __init__(self, accounts: Accounts, keyring: Keyring, clock: Clock, entropy: Entropy, issuer: str) -> None:
+    def __init__(self, accounts: Accounts, keys: SigningKeys, clock: Clock, entropy: Entropy, issuer: str) -> None:
         self.accounts = accounts
-        self.keyring = keyring
+        self.keys = keys
         self.clock = clock
         self.entropy = entropy
         self.issuer = issuer
@@ -68,7 +58,7 @@ class Access:
         account = self.accounts.recent(provider_id) if provider_id else None
         if account is None or account.client_id != client_id or thumbprint not in account.thumbprints:
             raise TokenRefused("invalid_client", "the client, its certificate or its secret is not known here")
-        tag = self.keyring.digest("client-secret", client_id, client_secret)
+        tag = self.keys.digest("client-secret", client_id, client_secret)
         if not hmac.compare_digest(tag, account.secret_tag):
             raise TokenRefused("invalid_client", "the client, its certificate or its secret is not known here")
         if account.status == "suspended":
@@ -89,7 +79,7 @@ class Access:
             "jti": ulid(now, self.entropy(10)),
             "cnf": {"x5t#S256": thumbprint},
         }
-        return Grant(sign(self.keyring.signing_key("at+jwt"), "at+jwt", claims), granted)
+        return Grant(sign(self.keys.signing_key("at+jwt"), "at+jwt", claims), granted)
 
     def present(self, token: str, thumbprint: str | None) -> Presented:
         """Return what a token says, if it is ours, in force, and bound to this very certificate."""
@@ -108,7 +98,7 @@ class Access:
         return known
 
     def _verify(self, token: str) -> Presented:
-        keys = dict(read_jwk(jwk) for jwk in self.keyring.public_jwks("at+jwt"))
+        keys = dict(read_jwk(jwk) for jwk in self.keys.public_jwks("at+jwt"))
         try:
             claims = verify(token, "at+jwt", keys, issuer=self.issuer, audience=self.issuer, now=self.clock())
             return Presented(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import DecodeError
-from chalicelib.protocol.glados.signed import SKEW_SECONDS, TYPS, SigningKey, Typ, read_jwk, sign, verify
+from chalicelib.protocol.signed import SKEW_SECONDS, TYPS, SigningKey, Typ, read_jwk, sign, verify
 
 NOW = 1_767_225_600_000
 SECONDS = NOW // 1000

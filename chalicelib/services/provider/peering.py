@@ -6,15 +6,15 @@ Only the authority's signature and a higher version make a list ours.
 import dataclasses
 
 from chalicelib.errors import ClientCertificateRequired, Conflict, UnknownCertificate
-from chalicelib.protocol.glados.signed import read_jwk
 from chalicelib.protocol.glados.trust import Peer, TrustList, read_trust_list
+from chalicelib.protocol.signed import read_jwk
 from chalicelib.services.ports import Clock, Lost
 from chalicelib.services.provider.ports import TrustLists
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Admission:
-    """Admits peer GPs by the authority's word."""
+class Peering:
+    """The operator's hand on the peers: admits them by the authority's word."""
 
     trust_lists: TrustLists
     clock: Clock

@@ -1,0 +1,1 @@
+"""Application providers as both roles know them: who is enrolled, and who is asking."""
