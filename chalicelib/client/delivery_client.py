@@ -254,9 +254,9 @@ class DeliveryClient:
         """Ask the others to remove oneself."""
         self._ask(sender, SelfRemoveRequest(_message(proposal), self._fresh(), sealed_state_key), Ok)
 
-    def close_group(self, sender: DSSenderID, group_id: bytes, *, state_key: Sealed | None = None) -> None:
+    def close_group(self, sender: DSSenderID, group_id: bytes, *, sealed_state_key: Sealed | None = None) -> None:
         """Delete a group that was reinitialised."""
-        self._ask(sender, CloseGroup(group_id, self._key, self._fresh(), state_key), Ok)
+        self._ask(sender, CloseGroup(group_id, self._key, self._fresh(), sealed_state_key), Ok)
 
     # What is sent, and what is asked.
 

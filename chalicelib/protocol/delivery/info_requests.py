@@ -52,16 +52,16 @@ class CloseGroup:
     group_id: bytes
     sender: bytes
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
-        return cls(reader.opaque(), reader.opaque(), Freshness.read(reader), reader.optional(read_state_key))
+        return cls(reader.opaque(), reader.opaque(), Freshness.read(reader), reader.optional(read_sealed_state_key))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return opaque(self.group_id) + opaque(self.sender) + self.freshness.encode() + optional(self.state_key)
+        return opaque(self.group_id) + opaque(self.sender) + self.freshness.encode() + optional(self.sealed_state_key)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

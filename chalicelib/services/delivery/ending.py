@@ -38,7 +38,7 @@ class Ending:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), request.state_key)
+            opened = self.vault.unlock(there(head), request.sealed_state_key)
             head = opened.head
             _, leaf = member(opened.state, asked.message)
             if request.sender != leaf.signature_key:

@@ -99,7 +99,7 @@ def honest(sealed_state_key: Sealed | None = None) -> Mapping[DSRequestType, Bod
         CommitRequest(*adding),
         PublishKeyPackages((package,), FRESH),
         Upload(b"d" * 32, 4_000_000, FRESH),
-        CloseGroup(GROUP_ID, key, FRESH, state_key),
+        CloseGroup(GROUP_ID, key, FRESH, sealed_state_key),
     )
     of = {kind: request_type for request_type, kind in BODIES.items()}
     return {of[type(body)]: body for body in bodies}
