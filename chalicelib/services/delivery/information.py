@@ -142,6 +142,7 @@ class Information:
             changed, written = with_records(
                 state, {index: dataclasses.replace(record, config=request.client_queue_config)}
             )
+            self.domains.check_group(state.records, changed.records)
             change = Change(changed, written)
             stored = self.vault.store(opened, change, now=asked.now)
             after = dataclasses.replace(stored.head, used_at=head.used(asked.now))
