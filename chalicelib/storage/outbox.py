@@ -1,14 +1,37 @@
-"""The port `Outbox`: what waits to be sent, found by its id or, when due, by the index `due`."""
+"""The port `Outbox`: what waits to be sent, found by its id or, when due, by the index `due`.
+
+outbox  id      kind, ⟦ref⟧, attempts, next_at, due_shard
+"""
 
 from chalicelib.services.provider.state import OutboxEntry, OutboxId, OutboxKind
-from chalicelib.storage.dynamodb import Database, Delete, Item, blob, number, text
-from chalicelib.storage.items import DUE, OUTBOX
+from chalicelib.storage.due import DueIndex
+from chalicelib.storage.dynamodb import Database, Delete, Item, Put, blob, number, text
 from chalicelib.storage.leases import Lease
 from chalicelib.storage.sealing import Sealer
 
+OUTBOX = "outbox"
+DUE = DueIndex(OUTBOX)
 LEASE = Lease(OUTBOX, "next_at", "attempts")
 
 _KINDS: dict[str, OutboxKind] = {"code": "code", "event": "event", "claim": "claim"}
+
+
+def adding(entry: OutboxEntry, sealer: Sealer) -> Put:
+    """Return the operation that has an entry sent."""
+    row: Item = {
+        "id": entry.outbox_id,
+        "kind": entry.kind,
+        "sealed": sealer.seal(OUTBOX, entry.outbox_id, entry.ref.encode()),
+        "attempts": entry.attempts,
+        "created_at": entry.created_at,
+        **DUE.place(entry.outbox_id.encode(), entry.next_at),
+    }
+    return Put(OUTBOX, row, "attribute_not_exists(#id)")
+
+
+def dropping(outbox_id: OutboxId) -> Delete:
+    """Return the operation that removes an entry; one that has gone is gone."""
+    return Delete(OUTBOX, {"id": outbox_id})
 
 
 class AwsOutbox:
@@ -39,7 +62,7 @@ class AwsOutbox:
 
     def done(self, outbox_id: OutboxId) -> None:
         """Remove an entry; one that has gone is gone."""
-        self.database.write(Delete(OUTBOX, {"id": outbox_id}), repeatable=True)
+        self.database.write(dropping(outbox_id), repeatable=True)
 
     def due(self, now: int, most: int) -> list[OutboxId]:
         """Return the ids that have been due longest."""

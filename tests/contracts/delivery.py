@@ -44,7 +44,7 @@ class DsPorts:
 
     clock: SettableClock
     lose_reply: Callable[[str, str], None]
-    rotate_state_key: Callable[[], object]
+    rotate_hub_key: Callable[[], object]
     groups: ports.Groups
     objects: ports.GroupObjects
     garbage: ports.Garbage
@@ -116,7 +116,7 @@ def memory() -> DsPorts:
     return DsPorts(
         clock=world.clock,
         lose_reply=lambda port, method: world.fail(port, method, when="after"),
-        rotate_state_key=world.keys.rotate,
+        rotate_hub_key=world.keys.rotate,
         groups=world.groups,
         objects=world.objects,
         garbage=world.garbage,
@@ -143,7 +143,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
     return DsPorts(
         clock=clock,
         lose_reply=lambda _port, _method: aws.lose_next_reply(),
-        rotate_state_key=lambda: data_keys.rotate("group-state"),
+        rotate_hub_key=lambda: data_keys.rotate("group-state"),
         groups=AwsGroups(database, bucket, sealer, clock),
         objects=AwsGroupObjects(database, bucket, sealer, clock),
         garbage=AwsGarbage(database, bucket, shards),

@@ -35,7 +35,7 @@ class MemoryDsKeys(Fake):
         return self._key(f"sender {group_id.hex()} {cipher_suite}", KEY_SIZES[cipher_suite])
 
     @fallible
-    def state_key(self) -> tuple[int, bytes]:
+    def hub_key(self) -> tuple[int, bytes]:
         private = X25519PrivateKey.from_private_bytes(self._state(self.epoch))
         return self.epoch, private.public_key().public_bytes_raw()
 
