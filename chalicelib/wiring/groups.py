@@ -4,7 +4,7 @@ import functools
 
 from chalicelib import wiring
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.account_desk import AccountDesk
 from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
@@ -134,9 +134,9 @@ def account_events() -> AwsAccountEvents:
 
 
 @functools.cache
-def account_desk() -> Accounts:
+def account_desk() -> AccountDesk:
     """Taking providers' word of their users."""
-    return Accounts(
+    return AccountDesk(
         users(),
         account_events(),
         directory(),

@@ -11,7 +11,7 @@ from chalicelib.protocol.glados.trust import Peer
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
-from chalicelib.services.provider.delivery import Delivery
+from chalicelib.services.provider.dispatch import Dispatch
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
 from chalicelib.services.provider.peering import Peering, calling
@@ -180,7 +180,7 @@ def webhooks() -> Webhooks:
 
 
 @functools.cache
-def delivery() -> Delivery:
+def dispatch() -> Dispatch:
     """Working off the outbox."""
     exempt = config().webhook_exempt_origin
     # Only a run on one machine exempts an origin, and its inbox has a certificate of that run's own authority.
@@ -189,7 +189,7 @@ def delivery() -> Delivery:
         store(), hints(), peer_client(), trust_lists(), keyring(), wiring.alarms(), wiring.clock(), config().gp
     )
     outbox = AwsOutbox(wiring.database(), wiring.sealer())
-    return Delivery(
+    return Dispatch(
         outbox,
         store(),
         wiring.accounts(),

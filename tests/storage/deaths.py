@@ -90,7 +90,7 @@ class Stage(House):
         forget(wiring, delivery, groups)
         self.vault = groups.vault()
         self.sweep = groups.sweep()
-        self.accounts = groups.account_desk()
+        self.account_desk = groups.account_desk()
 
     def person(self, name: str) -> Person:
         """Return a client with a queue here."""

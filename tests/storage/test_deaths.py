@@ -22,7 +22,7 @@ from chalicelib.protocol.delivery.queue_requests import Acknowledge, Fetch, QSMe
 from chalicelib.protocol.delivery.responses import DSResponse, Ok
 from chalicelib.protocol.mls.proposals import Remove
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
-from chalicelib.services.delivery import accounts, fanout
+from chalicelib.services.delivery import account_desk, fanout
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.storage.ds_peer_client import HttpsPeerCalls
 from chalicelib.wiring import delivery, groups
@@ -79,8 +79,8 @@ class World:
     def sweep(self) -> None:
         """Let the schedules run as often as it takes for leases to end and for one to follow up another."""
         for _ in range(3):
-            self.stage.world.clock.advance(max(accounts.LEASE, fanout.LEASE))
-            self.stage.accounts.sweep()
+            self.stage.world.clock.advance(max(account_desk.LEASE, fanout.LEASE))
+            self.stage.account_desk.sweep()
             self.stage.sweep.sweep()
 
     def outcome(self) -> dict[str, Any]:

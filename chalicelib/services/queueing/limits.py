@@ -1,6 +1,7 @@
 """How much may come in, and from whom.
 
-Three bounds, each where it costs least. A source may create some queues a minute. A hub may send so many rows a
+Four bounds, each where it costs least. A source may create some queues a minute, and ask for some that are not its own
+(`strangers`). A hub may send so many rows a
 second, by leased tokens. How fast one group may fill one queue is bounded in the stream's own row, which is read and
 written for each row anyhow: a stream is one group's way to a set of queues, and each row goes into each of them.
 """
@@ -15,6 +16,9 @@ from chalicelib.services.queueing.state import Stream
 
 CREATED_BY_SOURCE = Limit("queues-by-source", 10, MINUTE, 100)
 """A source is one address, behind which a company or a mobile network may be."""
+
+FAILED_BY_SOURCE = Limit("queue-failures-by-source", 300, MINUTE, 300)
+"""Of requests that no owner signed. A client whose queue is gone notices by one."""
 
 HUB_RATE = 2_000.0
 HUB_BURST = 4_000

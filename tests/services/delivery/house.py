@@ -9,7 +9,7 @@ from chalicelib.protocol.delivery.responses import DSResponse
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
-from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.account_desk import AccountDesk
 from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
@@ -80,7 +80,7 @@ class House:
         self.proxy = Proxy(
             world.ds_peers, world.peer_calls, self.uploading, self.enclosures, limits, world.clock, world.domain
         )
-        self.accounts = Accounts(
+        self.account_desk = AccountDesk(
             world.users,
             world.account_events,
             world.directory,
@@ -141,7 +141,7 @@ class House:
 
     def _notice(self, user: bytes, group_id: GroupId) -> None:
         self.noticed.append((user, group_id))
-        self.accounts.noticed(user, group_id)
+        self.account_desk.noticed(user, group_id)
 
     def serve(self, message: DSMessage) -> Any:
         """Pass a message to the desk and return what it answers."""
