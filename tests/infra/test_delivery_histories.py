@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 import rine_mls
 
 from chalicelib.client import ApClient
@@ -359,6 +360,7 @@ class History:
         self.done["heard"] += len(expected)
 
 
+@pytest.mark.timeout(0)  # Each wait in it has a bound of its own, and how many there are is a campaign's matter.
 def test_histories_with_deaths_lose_nothing_and_repeat_nothing(tmp_path: Path, campaign: int) -> None:
     with mortal_federation(tmp_path / "state") as (federation, mortals):
         history = History(federation, mortals, tmp_path, seed=campaign)
