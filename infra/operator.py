@@ -126,7 +126,7 @@ def sign_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
 
 def load_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
     """Verify a signed trust list and make it the stage's, if its version is higher than the stored one."""
-    listed = _provider().admission().admit(asked.file.read_text().strip())
+    listed = _provider().peering().admit(asked.file.read_text().strip())
     return {"version": listed.version, "peers": [peer.gp for peer in listed.peers]}
 
 

@@ -9,7 +9,7 @@ MLS messages are taken as bytes or decoded. A refusal raises `DeliveryRefused`; 
 be sent again. Where the group's hub is another service than one's own, `forwarded=True` has one's own pass requests
 on. In privacy mode each request about a group brings the group's key along, sealed to the hub:
 
-    client.keep_state_key(group_id, secrets.token_bytes(32), hub.describe().state_key)
+    client.keep_state_key(group_id, secrets.token_bytes(32), hub.describe().hub_key)
 
 Whoever joins needs that key too; members hand it on inside what they encrypt. The key of the hub can rotate: where
 a group seems to be unknown, describe the hub again and keep the key anew.
@@ -89,9 +89,9 @@ def group_update(commit: Message, group_info: Message | GroupInfo) -> MLSGroupUp
     return MLSGroupUpdate(_message(commit), PartialGroupInfo(info.extensions, info.signature))
 
 
-def seal_state_key(key: ServiceKey, group_id: bytes, state_key: bytes) -> Sealed:
-    """Seal a group's key to its hub, whose `Description.state_key` this is."""
-    return seal_to(key.key, key.epoch, STATE_KEY, group_id, state_key)
+def seal_state_key(hub_key: ServiceKey, group_id: bytes, state_key: bytes) -> Sealed:
+    """Seal a group's key to its hub, whose `Description.hub_key` this is."""
+    return seal_to(hub_key.key, hub_key.epoch, STATE_KEY, group_id, state_key)
 
 
 class DeliveryClient:
@@ -132,7 +132,7 @@ class DeliveryClient:
     def keep_state_key(self, group_id: bytes, state_key: bytes, hub_key: ServiceKey) -> None:
         """Send a sealed group's key with every request about it from now on, sealed anew for each.
 
-        `hub_key` is the hub's own `Description.state_key`. A key that is given with a request goes before.
+        `hub_key` is the hub's own `Description.hub_key`. A key that is given with a request goes before.
         """
         self._state_keys[group_id] = (state_key, hub_key)
 
@@ -155,15 +155,17 @@ class DeliveryClient:
         queue: ClientQueueConfig,
         group_info: Message | GroupInfo,
         *,
-        state_key: Sealed | None = None,
+        sealed_state_key: Sealed | None = None,
     ) -> None:
         """Create a group with one member."""
         package, info = _inside(key_package, KeyPackage), _inside(group_info, GroupInfo)
-        self._ask(sender, CreateGroupRequest(group_id, package, queue, info, state_key), Ok)
+        self._ask(sender, CreateGroupRequest(group_id, package, queue, info, sealed_state_key), Ok)
 
-    def delete_group(self, sender: DSSenderID, update: MLSGroupUpdate, *, state_key: Sealed | None = None) -> None:
+    def delete_group(
+        self, sender: DSSenderID, update: MLSGroupUpdate, *, sealed_state_key: Sealed | None = None
+    ) -> None:
         """Remove everybody else and delete the group."""
-        self._ask(sender, DeleteGroupRequest(update, state_key), Ok)
+        self._ask(sender, DeleteGroupRequest(update, sealed_state_key), Ok)
 
     # Members.
 
@@ -174,10 +176,10 @@ class DeliveryClient:
         welcomes: Iterable[Message],
         added: Iterable[AddedClient],
         *,
-        state_key: Sealed | None = None,
+        sealed_state_key: Sealed | None = None,
     ) -> None:
         """Add users who are not in the group."""
-        self._add(AddUsers, sender, update, welcomes, added, state_key)
+        self._add(AddUsers, sender, update, welcomes, added, sealed_state_key)
 
     def add_clients(
         self,
@@ -186,10 +188,10 @@ class DeliveryClient:
         welcomes: Iterable[Message],
         added: Iterable[AddedClient],
         *,
-        state_key: Sealed | None = None,
+        sealed_state_key: Sealed | None = None,
     ) -> None:
         """Add clients of users who are in the group."""
-        self._add(AddClients, sender, update, welcomes, added, state_key)
+        self._add(AddClients, sender, update, welcomes, added, sealed_state_key)
 
     def commit(
         self,
@@ -198,22 +200,28 @@ class DeliveryClient:
         welcomes: Iterable[Message] = (),
         added: Iterable[AddedClient] = (),
         *,
-        state_key: Sealed | None = None,
+        sealed_state_key: Sealed | None = None,
     ) -> None:
         """Commit any valid list of proposals."""
-        self._add(CommitRequest, sender, update, welcomes, added, state_key)
+        self._add(CommitRequest, sender, update, welcomes, added, sealed_state_key)
 
-    def remove_users(self, sender: DSSenderID, update: MLSGroupUpdate, *, state_key: Sealed | None = None) -> None:
+    def remove_users(
+        self, sender: DSSenderID, update: MLSGroupUpdate, *, sealed_state_key: Sealed | None = None
+    ) -> None:
         """Remove users with all their clients."""
-        self._ask(sender, RemoveUsers(update, state_key), Ok)
+        self._ask(sender, RemoveUsers(update, sealed_state_key), Ok)
 
-    def remove_clients(self, sender: DSSenderID, update: MLSGroupUpdate, *, state_key: Sealed | None = None) -> None:
+    def remove_clients(
+        self, sender: DSSenderID, update: MLSGroupUpdate, *, sealed_state_key: Sealed | None = None
+    ) -> None:
         """Remove clients of one's own user."""
-        self._ask(sender, RemoveClients(update, state_key), Ok)
+        self._ask(sender, RemoveClients(update, sealed_state_key), Ok)
 
-    def update_client(self, sender: DSSenderID, update: MLSGroupUpdate, *, state_key: Sealed | None = None) -> None:
+    def update_client(
+        self, sender: DSSenderID, update: MLSGroupUpdate, *, sealed_state_key: Sealed | None = None
+    ) -> None:
         """Give oneself a new leaf."""
-        self._ask(sender, UpdateClient(update, state_key), Ok)
+        self._ask(sender, UpdateClient(update, sealed_state_key), Ok)
 
     def resync_client(
         self,
@@ -222,11 +230,11 @@ class DeliveryClient:
         *,
         key_package: Message | KeyPackage | None = None,
         queue: ClientQueueConfig | None = None,
-        state_key: Sealed | None = None,
+        sealed_state_key: Sealed | None = None,
     ) -> None:
         """Replace one's own leaf from outside."""
         package = None if key_package is None else _inside(key_package, KeyPackage)
-        body = ResyncClient(update.group_id, self._key, update, package, queue, self._fresh(), state_key)
+        body = ResyncClient(update.group_id, self._key, update, package, queue, self._fresh(), sealed_state_key)
         self._ask(sender, body, Ok)
 
     def join_by_external_commit(
@@ -236,40 +244,40 @@ class DeliveryClient:
         queue: ClientQueueConfig,
         *,
         key_package: Message | KeyPackage | None = None,
-        state_key: Sealed | None = None,
+        sealed_state_key: Sealed | None = None,
     ) -> None:
         """Join from outside."""
         package = None if key_package is None else _inside(key_package, KeyPackage)
-        self._ask(sender, JoinByExternalCommit(update, package, queue, self._fresh(), state_key), Ok)
+        self._ask(sender, JoinByExternalCommit(update, package, queue, self._fresh(), sealed_state_key), Ok)
 
-    def self_remove(self, sender: DSSenderID, proposal: Message, *, state_key: Sealed | None = None) -> None:
+    def self_remove(self, sender: DSSenderID, proposal: Message, *, sealed_state_key: Sealed | None = None) -> None:
         """Ask the others to remove oneself."""
-        self._ask(sender, SelfRemoveRequest(_message(proposal), self._fresh(), state_key), Ok)
+        self._ask(sender, SelfRemoveRequest(_message(proposal), self._fresh(), sealed_state_key), Ok)
 
     # What is sent, and what is asked.
 
-    def send_message(self, sender: DSSenderID, message: Message, *, state_key: Sealed | None = None) -> None:
+    def send_message(self, sender: DSSenderID, message: Message, *, sealed_state_key: Sealed | None = None) -> None:
         """Send an application message to the group."""
-        self._ask(sender, SendMessage(_message(message), self._fresh(), state_key), Ok)
+        self._ask(sender, SendMessage(_message(message), self._fresh(), sealed_state_key), Ok)
 
     def submit_proposals(
-        self, sender: DSSenderID, proposals: Iterable[Message], *, state_key: Sealed | None = None
+        self, sender: DSSenderID, proposals: Iterable[Message], *, sealed_state_key: Sealed | None = None
     ) -> None:
         """Have proposals stored for a later commit."""
         messages = tuple(map(_message, proposals))
-        self._ask(sender, SubmitProposals(messages, self._fresh(), state_key), Ok)
+        self._ask(sender, SubmitProposals(messages, self._fresh(), sealed_state_key), Ok)
 
     def update_queue_info(
-        self, sender: DSSenderID, group_id: bytes, queue: ClientQueueConfig, *, state_key: Sealed | None = None
+        self, sender: DSSenderID, group_id: bytes, queue: ClientQueueConfig, *, sealed_state_key: Sealed | None = None
     ) -> None:
         """Have one's messages of a group go elsewhere from now on."""
-        self._ask(sender, UpdateQueueInfo(group_id, self._key, queue, self._fresh(), state_key), Ok)
+        self._ask(sender, UpdateQueueInfo(group_id, self._key, queue, self._fresh(), sealed_state_key), Ok)
 
     def welcome_info(
-        self, sender: DSSenderID, group_id: bytes, epoch: int, *, state_key: Sealed | None = None
+        self, sender: DSSenderID, group_id: bytes, epoch: int, *, sealed_state_key: Sealed | None = None
     ) -> JoinInfo:
         """Return what one needs beside a Welcome to that epoch."""
-        body = WelcomeInfo(group_id, self._key, epoch, self._fresh(), state_key)
+        body = WelcomeInfo(group_id, self._key, epoch, self._fresh(), sealed_state_key)
         found = self._ask(sender, body, WelcomeInfoAnswer)
         return JoinInfo(found.group_info, self._https.resolve(found.ratchet_tree))
 
@@ -279,11 +287,11 @@ class DeliveryClient:
         group_id: bytes,
         *,
         key_package: Message | KeyPackage | None = None,
-        state_key: Sealed | None = None,
+        sealed_state_key: Sealed | None = None,
     ) -> JoinInfo:
         """Return what one needs to join from outside."""
         package = None if key_package is None else _inside(key_package, KeyPackage)
-        body = ExternalCommitInfo(group_id, self._key, package, self._fresh(), state_key)
+        body = ExternalCommitInfo(group_id, self._key, package, self._fresh(), sealed_state_key)
         found = self._ask(sender, body, ExternalCommitInfoAnswer)
         return JoinInfo(found.group_info, self._https.resolve(found.ratchet_tree), found.proposals)
 
@@ -310,10 +318,10 @@ class DeliveryClient:
         """Return a request with the key of its group, if it has place for one and the key is known."""
         about: Any = body
         known = self._state_keys.get(getattr(body, "group_id", b""))
-        if known is None or getattr(body, "state_key", b"") is not None:
+        if known is None or getattr(body, "sealed_state_key", b"") is not None:
             return body
         key, hub_key = known
-        sealed: Body = dataclasses.replace(about, state_key=seal_state_key(hub_key, about.group_id, key))
+        sealed: Body = dataclasses.replace(about, sealed_state_key=seal_state_key(hub_key, about.group_id, key))
         return sealed
 
     def send(self, message: DSMessage) -> Answer:
@@ -327,9 +335,9 @@ class DeliveryClient:
         update: MLSGroupUpdate,
         welcomes: Iterable[Message],
         added: Iterable[AddedClient],
-        state_key: Sealed | None,
+        sealed_state_key: Sealed | None,
     ) -> None:
-        self._ask(sender, kind(update, tuple(map(_message, welcomes)), tuple(added), state_key), Ok)
+        self._ask(sender, kind(update, tuple(map(_message, welcomes)), tuple(added), sealed_state_key), Ok)
 
     def _suite(self, cipher_suite: int | None) -> int:
         return self._requests.signer.cipher_suite if cipher_suite is None else cipher_suite

@@ -196,13 +196,16 @@ class ServiceKey:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a delivery service says of itself: its name, where it is, and the keys that things are sealed to."""
+    """What a delivery service says of itself: its name, where it is, and the keys that things are sealed to.
+
+    `hub_key` is what it publishes as `state_key`: the state keys of sealed groups are sealed to it.
+    """
 
     domain: str
     origin: str
     public_origin: str
     queue_config_key: ServiceKey
-    state_key: ServiceKey
+    hub_key: ServiceKey
 
 
 def describe(https: Https) -> Description:

@@ -16,7 +16,7 @@ def describe(_call: Call[Any]) -> Reply:
     """Say who this delivery service is, and give the X25519 keys of its queueing service and of its sealed groups."""
     config = delivery.config()
     queue_epoch, queue_key = delivery.queue_configs().public()
-    state_epoch, state_key = groups.ds_keys().state_key()
+    hub_epoch, hub_key = groups.ds_keys().hub_key()
     return Reply(
         {
             "domain": config.ds_domain,
@@ -25,7 +25,7 @@ def describe(_call: Call[Any]) -> Reply:
             "public_origin": config.public_origin,
             "openapi": f"{config.public_origin}/openapi.json",
             "queue_config_key": {"epoch": queue_epoch, "key": encode_base64url(queue_key)},
-            "state_key": {"epoch": state_epoch, "key": encode_base64url(state_key)},
+            "state_key": {"epoch": hub_epoch, "key": encode_base64url(hub_key)},
         },
         headers=CACHED,
     )

@@ -28,8 +28,8 @@ def fan_out(event: Any) -> None:
 
 @jobs.schedule("rate(1 minute)", name="sweep_fanout")
 def sweep_fanout(_event: Any) -> None:
-    """Deliver whatever is due, in case no hint came, and to domains that were left behind."""
-    groups.fanout().sweep()
+    """Deliver whatever is due, in case no hint came, and to domains that were left behind; let removals lapse."""
+    groups.sweep().sweep()
 
 
 @jobs.schedule("rate(1 minute)", name="sweep_accounts")

@@ -15,7 +15,7 @@ jobs = Blueprint(__name__)
 @jobs.on_sqs_message(queue=wiring.queue_name("outbox"), batch_size=10, name="deliver")
 def deliver(event: Any) -> None:
     """Send what an outbox entry says."""
-    work_off(event, "outbox", lambda message: provider.delivery().deliver(OutboxId(message["outbox_id"])))
+    work_off(event, "outbox", lambda message: provider.dispatch().work_off(OutboxId(message["outbox_id"])))
 
 
 @jobs.on_sqs_message(queue=wiring.queue_name("sequence"), batch_size=10, name="sequence")
@@ -48,7 +48,7 @@ def scan(event: Any) -> None:
 @jobs.schedule("rate(1 minute)", name="sweep")
 def sweep(_event: Any) -> None:
     """Deliver whatever is due, in case no hint came."""
-    provider.delivery().sweep()
+    provider.dispatch().sweep()
 
 
 @jobs.schedule("rate(1 minute)", name="publish")

@@ -1,6 +1,7 @@
 """The queueing service: clients read their queues, and hubs put messages into them.
 
-A client needs no certificate: what it sends is signed with its queue's own key. Refusals are problem documents.
+A client needs no certificate: what it sends is signed with its queue's own key. So where it comes from is handed on:
+that bounds what strangers may try. Refusals are problem documents.
 """
 
 from typing import Any
@@ -28,25 +29,25 @@ def create_queue(call: Call[Any]) -> None:
 @door.serve("POST", "/qs/v1/fetch", "anyone", takes_bytes=(QS_MESSAGE,), gives=QS_FETCHED)
 def fetch(call: Call[Any]) -> bytes:
     """Return what is new in a queue, and wait for it if asked to."""
-    return delivery.queue_reading().fetch(_message(call)).encode()
+    return delivery.queue_reading().fetch(_message(call), call.source).encode()
 
 
 @door.serve("POST", "/qs/v1/acknowledge", "anyone", takes_bytes=(QS_MESSAGE,), status=204)
 def acknowledge(call: Call[Any]) -> None:
     """Let go of a queue's entries up to a number."""
-    delivery.queue_reading().acknowledge(_message(call))
+    delivery.queue_reading().acknowledge(_message(call), call.source)
 
 
 @door.serve("POST", "/qs/v1/delete-queue", "anyone", takes_bytes=(QS_MESSAGE,), status=204)
 def delete_queue(call: Call[Any]) -> None:
     """Delete a queue with all in it."""
-    delivery.queue_owners().delete(_message(call))
+    delivery.queue_owners().delete(_message(call), call.source)
 
 
 @door.serve("POST", "/qs/v1/update-queue", "anyone", takes_bytes=(QS_MESSAGE,), status=204)
 def update_queue(call: Call[Any]) -> None:
     """Give a queue another key and another token."""
-    delivery.queue_owners().update(_message(call))
+    delivery.queue_owners().update(_message(call), call.source)
 
 
 @door.serve("POST", paths.ENQUEUE, "ds_peer", takes_bytes=(DS_FANOUT,), gives=DS_FANOUT_RESPONSE)

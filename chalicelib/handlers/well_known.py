@@ -1,19 +1,21 @@
 """What anybody may read of every role: its public keys and its API's description."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import wiring
 from chalicelib.handlers import openapi
 from chalicelib.handlers.calls import Call, Reply
 from chalicelib.handlers.routing import Door
-from chalicelib.protocol.signed import TYPS, Typ
+
+if TYPE_CHECKING:
+    from chalicelib.protocol.signed import Typ
 
 door = Door(__name__)
 
 CACHED = {"Cache-Control": "public, max-age=300"}
-SIGNED: dict[str, list[Typ]] = {  # What each role signs; the trust list's key is the authority's.
-    "provider": [typ for typ in TYPS if typ != "glados-trust-list+jwt"],
-    "delivery": ["at+jwt"],
+SIGNED: dict[str, tuple["Typ", ...]] = {  # What each role signs; the trust list's key is the authority's.
+    "provider": ("at+jwt", "glados-filter+jwt", "glados-head+jwt", "glados-claim+jwt"),
+    "delivery": ("at+jwt",),
 }
 
 

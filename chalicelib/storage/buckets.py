@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.protocol import sketch as sketches
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Unreachable
-from chalicelib.storage.dynamodb import FIRST_DELAY, ConditionFailed, Database, Item, Put, Update, number
+from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, Update, number
 from chalicelib.storage.notation import gone_at
 
 TABLE = "bucket"
@@ -53,7 +53,7 @@ class AwsBuckets:
                     taken = self._try(known, owner, kind, want, rate, burst, now, sketch)
                     if taken is not None:
                         return taken
-                    self.database.sleep(FIRST_DELAY * min(2**attempt, 8) * self.database.jitter())
+                    self.database.wait(min(attempt, 3))
         except (ClientError, BotoCoreError, TimeoutError) as error:
             raise Unreachable("the limiter cannot be asked") from error
         return 0, CROWDED, sketch  # Many take at once: whoever comes too late waits, and none is let through.

@@ -13,12 +13,14 @@ from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import MARK_LIFE, AccountEvent
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.due import DueIndex
-from chalicelib.storage.dynamodb import SCHEMA, ConditionFailed, Database, Item, Update, blob, number, text
+from chalicelib.storage.dynamodb import SCHEMA, Database, Item, Update, blob, number, text
+from chalicelib.storage.leases import Lease
 from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 EVENTS = "account-events"
 DUE = DueIndex(EVENTS)
+LEASE = Lease(EVENTS, "next_at", "version")
 
 
 class _Sealed(msgspec.Struct, array_like=True, frozen=True):
@@ -67,42 +69,24 @@ class AwsAccountEvents:
 
     def take(self, event: AccountEvent, now: int, until: int) -> AccountEvent | None:
         """Lease an event that is due; None if there is nothing to do for this worker."""
-        change = "SET #next_at = :until ADD #version :one"
-        values: Item = {"until": until, "one": 1, "now": now}
-        try:
-            row = self.database.write(
-                Update(EVENTS, self._key(event), change, "#next_at <= :now", values), returns="ALL_NEW"
-            )
-        except ConditionFailed:
-            return None
-        if row is None:
-            raise RuntimeError("DynamoDB did not return the row it changed")
-        return self._event(row)
+        row = LEASE.take(self.database, self._key(event), now, until)
+        return None if row is None else self._event(row)
 
     def postpone(self, event: AccountEvent, next_at: int) -> None:
         """Make an event due at another time, as long as it is this worker's."""
-        self._settle(event, "SET #next_at = :next_at", {"next_at": next_at})
+        values: Item = {"next_at": next_at}
+        LEASE.settle(self.database, self._key(event), event.version, "SET #next_at = :next_at", values)
 
     def done(self, event: AccountEvent, now: int) -> None:
         """Leave the mark alone, as long as the event is this worker's."""
-        self._settle(
-            event, "SET #gone_at = :gone_at REMOVE #next_at, #due_shard", {"gone_at": gone_at(now + MARK_LIFE)}
-        )
+        change = "SET #gone_at = :gone_at REMOVE #next_at, #due_shard"
+        values: Item = {"gone_at": gone_at(now + MARK_LIFE)}
+        LEASE.settle(self.database, self._key(event), event.version, change, values)
 
     def removed(self, user: bytes, now: int) -> list[AccountEvent]:
         """Return what was said of a user and still counts."""
         rows = self.database.query(EVENTS, "#user = :user", {"user": self._name(user)})
         return [self._event(row) for row in rows if "gone_at" not in row or number(row, "gone_at") * SECOND > now]
-
-    def _settle(self, event: AccountEvent, change: str, values: Item) -> None:
-        condition = "attribute_exists(#next_at) AND #version = :version"
-        try:
-            self.database.write(
-                Update(EVENTS, self._key(event), change, condition, {**values, "version": event.version}),
-                repeatable=True,
-            )
-        except ConditionFailed:
-            return  # Somebody else's by now, or our own first try was done and its answer lost.
 
     def _key(self, event: AccountEvent) -> Item:
         parts: list[str | bytes] = [event.provider_id, event.client or b"", *event.queues]

@@ -12,6 +12,7 @@ from chalicelib.storage import delivery_rows as rows_of
 from chalicelib.storage.delivery_objects import WROTE_SHARDS, wrote_shard
 from chalicelib.storage.delivery_rows import GROUPS
 from chalicelib.storage.delivery_shards import AwsShards
+from chalicelib.storage.delivery_wakes import WAKES
 from chalicelib.storage.dynamodb import Database, Delete, Item, blob, number, text
 from chalicelib.storage.objects import Objects
 
@@ -77,7 +78,11 @@ class AwsGarbage:
         self._delete_rows(group_id, map(rows_of.object_name, refs))
 
     def purge(self, group_id: GroupId) -> None:
-        """Remove all that a deleted group has left, but its head; last the row by which the group is found."""
+        """Remove all that a deleted group has left, but its head; last the row by which the group is found.
+
+        First it is no more due to be delivered: without its rows there would never be an end of that.
+        """
+        self.database.write(Delete(WAKES, {"g": group_id}), repeatable=True)
         for kind in ("objects", "log"):
             self.bucket.delete(self.bucket.names(rows_of.bucket_name(group_id, kind)))
         rows = self.database.query(GROUPS, "#g = :g", {"g": group_id}, only=("r",))

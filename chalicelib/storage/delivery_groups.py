@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from chalicelib.services.delivery.ports import Exists
 from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, GroupId, Head, LogRow, PastEpoch
 from chalicelib.services.ports import Clock, Lost
@@ -168,9 +170,17 @@ class AwsGroups:
         return {**item, "stored_as": stored_as}
 
     def _log_row(self, group_id: GroupId, row: Item) -> LogRow:
+        """Return a row of the log, as `UNREADABLE` if its contents are gone or spoiled; raise where a call fails."""
         stored = "stored_as" in row
-        sealed = self.objects.get(text_of(row, "stored_as")) if stored else blob(row, "sealed")
-        return rows_of.log_of(row, rows_of.unseal(self.sealer, group_id, text_of(row, "r"), sealed))
+        try:
+            sealed = self.objects.get(text_of(row, "stored_as")) if stored else blob(row, "sealed")
+            content = rows_of.unseal(self.sealer, group_id, text_of(row, "r"), sealed)
+        except LookupError:
+            return rows_of.unreadable_log(row)
+        try:
+            return rows_of.log_of(row, content)
+        except (msgspec.DecodeError, ValueError):
+            return rows_of.unreadable_log(row)
 
 
 class _HeadMoved(Lost):

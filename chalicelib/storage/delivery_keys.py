@@ -5,6 +5,7 @@ sealed groups has epochs; a new one is announced first, so that every container 
 to it.
 """
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -34,17 +35,17 @@ class AwsDsKeys:
         """Return the private key with which this service is an external sender of a group."""
         return derive_sender_key(self.keys.in_use(SENDER).key, group_id, cipher_suite)
 
-    def state_key(self) -> tuple[int, bytes]:
+    def hub_key(self) -> tuple[int, bytes]:
         """Return epoch and public key to which clients seal the keys of sealed groups now."""
         key = self.keys.in_use(GROUP_STATE)
-        return key.epoch, X25519PrivateKey.from_private_bytes(_state_private(key.key)).public_key().public_bytes_raw()
+        return key.epoch, X25519PrivateKey.from_private_bytes(_hub_private(key.key)).public_key().public_bytes_raw()
 
     def open_state_key(self, key_epoch: int, ciphertext: bytes, context: bytes) -> bytes:
         """Open what was sealed to a live epoch's key, or raise `CannotOpen`."""
         key = self.keys.of_epoch(GROUP_STATE, key_epoch)
         if key is None or len(ciphertext) < OVERHEAD:
             raise CannotOpen
-        return open_sealed(_state_private(key.key), STATE_KEY, context, Sealed(key_epoch, ciphertext))
+        return open_sealed(_hub_private(key.key), STATE_KEY, context, Sealed(key_epoch, ciphertext))
 
     def digest(self, purpose: str, *parts: str | bytes) -> bytes:
         """Return a keyed one-way digest, separate for each purpose."""
@@ -55,8 +56,11 @@ class AwsDsKeys:
         return self.sealer.seal(f"delivery {purpose}", name, plain)
 
     def open(self, purpose: str, name: bytes, sealed: bytes) -> bytes:
-        """Open what was sealed for this purpose and name; raise `InvalidTag` for anything else."""
-        return self.sealer.open(f"delivery {purpose}", name, sealed)
+        """Open what was sealed for this purpose and name; raise `CannotOpen` for anything else."""
+        try:
+            return self.sealer.open(f"delivery {purpose}", name, sealed)
+        except (InvalidTag, LookupError) as failure:
+            raise CannotOpen from failure
 
 
 def derive_sender_key(secret: bytes, group_id: GroupId, cipher_suite: int) -> bytes:
@@ -71,5 +75,5 @@ def derive_sender_key(secret: bytes, group_id: GroupId, cipher_suite: int) -> by
     return (int.from_bytes(wide, "big") % (curve.group_order - 1) + 1).to_bytes(size, "big")
 
 
-def _state_private(key: bytes) -> bytes:
+def _hub_private(key: bytes) -> bytes:
     return keyed_hash(key, "group state X25519")

@@ -54,6 +54,8 @@ class PeerQueueingServices:
             raise StreamGap(gap.expected) from gap
         except errors.Unavailable as busy:
             raise Unreachable("our own queueing service is too busy") from busy
+        except errors.TooManyRequests as limited:
+            raise Refused(429, "the group is faster than its queues may be filled") from limited
         except errors.Refusal as refusal:
             raise Refused(400, "our own queueing service refuses") from refusal
 

@@ -18,6 +18,7 @@ expire carry `gone_at` and are gone from that time on, deleted or not.
 import hashlib
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.timestamps import DAY
@@ -60,6 +61,7 @@ class _Progress(msgspec.Struct, array_like=True, frozen=True):
 
     sent: dict[str, int]
     behind: dict[str, Behind]
+    unread: dict[int, int] = {}
 
 
 _content = msgspec.msgpack.Decoder(Content)
@@ -107,8 +109,17 @@ def seal(sealer: Sealer, group_id: GroupId, row: str, plain: bytes) -> bytes:
 
 
 def unseal(sealer: Sealer, group_id: GroupId, row: str, sealed: bytes) -> bytes:
-    """Return what was sealed for a row."""
-    return sealer.open(GROUPS, group_id + b"\0" + row.encode(), sealed)
+    """Return what was sealed for a row, or raise `LookupError` where that cannot be had from what it holds."""
+    try:
+        return sealer.open(GROUPS, group_id + b"\0" + row.encode(), sealed)
+    except InvalidTag as failure:
+        raise LookupError("a row does not hold what was sealed for it") from failure
+
+
+def unreadable_log(row: Item) -> LogRow:
+    """Return what is left of a row of the log whose contents cannot be had."""
+    seq = int(text(row, "r").removeprefix("log#"), 16)
+    return LogRow(seq, Kind.UNREADABLE, number(row, "epoch"), root_of(row), number(row, "accepted_at"), b"")
 
 
 def head_row(head: Head) -> Item:
@@ -223,7 +234,7 @@ def grown_row(group_id: GroupId, first: int, until: int, cursor: int) -> Item:
 
 def shard_row(shard: Shard) -> Item:
     """Write a shard."""
-    progress = msgspec.msgpack.encode(_Progress(dict(shard.sent), dict(shard.behind)))
+    progress = msgspec.msgpack.encode(_Progress(dict(shard.sent), dict(shard.behind), dict(shard.unread)))
     return {
         **key(shard.group_id, shard_name(shard.shard)),
         "cursor": shard.cursor,
@@ -244,4 +255,5 @@ def shard_of(row: Item) -> Shard:
         sent=progress.sent,
         behind=progress.behind,
         leased_until=number(row, "leased_until"),
+        unread=progress.unread,
     )

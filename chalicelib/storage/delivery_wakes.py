@@ -6,10 +6,13 @@ A group that only waits stands in a lane of its own, so that however many there 
 is written over by each transaction that adds to the group's log, and removed by whoever delivered all of it.
 """
 
+import contextlib
+
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import GroupId
+from chalicelib.storage.delivery_rows import GROUPS, HEAD, key
 from chalicelib.storage.due import DueIndex
-from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Put, Update, blob
+from chalicelib.storage.dynamodb import Cancelled, Check, ConditionFailed, Database, Delete, Put, Update, blob
 
 WAKES = "wakes"
 DUE = DueIndex(WAKES)
@@ -32,11 +35,14 @@ class AwsWakes:
         """Return the groups that have been due longest."""
         return [GroupId(blob(row, "g")) for row in DUE.find(self.database, now, most, lane=int(waiting))]
 
-    def postpone(self, group_id: GroupId, next_at: int, *, waiting: bool = False) -> None:
-        """Make a group due at another time, unless everything was delivered meanwhile."""
-        place = DUE.place(group_id, next_at, lane=int(waiting))
+    def postpone(self, group_id: GroupId, next_at: int, seq: int | None = None, *, waiting: bool = False) -> None:
+        """Make a group due at another time, unless everything was delivered meanwhile, or its log has grown."""
+        values = DUE.place(group_id, next_at, lane=int(waiting))
         move = "SET #next_at = :next_at, #due_shard = :due_shard"
-        change = Update(WAKES, {"g": group_id}, move, "attribute_exists(#g)", place)
+        condition = "attribute_exists(#g)"
+        if seq is not None:
+            condition, values = f"{condition} AND #seq <= :seq", {**values, "seq": seq}
+        change = Update(WAKES, {"g": group_id}, move, condition, values)
         try:
             self.database.write(change, repeatable=True)
         except ConditionFailed:
@@ -49,3 +55,9 @@ class AwsWakes:
             self.database.write(done, repeatable=True)
         except ConditionFailed:
             return
+
+    def retire(self, group_id: GroupId) -> None:
+        """Let a group go that has no head."""
+        nothing = Check(GROUPS, key(group_id, HEAD), "attribute_not_exists(#g)")
+        with contextlib.suppress(Cancelled):
+            self.database.transact([nothing, Delete(WAKES, {"g": group_id})])

@@ -2,11 +2,8 @@
 
 A thin layer over the calls themselves (`signed_call`) and, for queries and scans, over botocore's client. Values
 are plain Python; an expression names attributes as `#name` and values as `:name`, and the layer tells DynamoDB
-which is which, so reserved words need no thought. Every item carries the version of its schema.
-
-What is sent again, and when: a read, and a transaction under its token, after anything that may pass; a single
-conditional write only when DynamoDB says that it did not happen. Sent again blindly it could fail on its own
-success. All attempts together stay below a second or so; then the error is the caller's.
+which is which, so reserved words need no thought. Every item carries the version of its schema. What is sent again,
+and when, is told in `resending`.
 """
 
 import dataclasses
@@ -16,38 +13,24 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.exceptions import ClientError
 
 from chalicelib.storage import clients, notation
 from chalicelib.storage.notation import Attribute, from_attributes, from_wire, to_wire, value_to_wire
+from chalicelib.storage.resending import cancellation_reasons, code_of, repeat, repeat_what_is_left
 from chalicelib.storage.signed_call import SignedCall
 
 SCHEMA = 1
 MOST_IN_TRANSACTION = 100
 MOST_IN_BATCH = 100
 MOST_IN_BATCH_WRITE = 25
-ATTEMPTS = 7
 FIRST_DELAY = 0.02
 
 Value = notation.Value
 Item = notation.Item
-Answer = TypeVar("Answer")
-
-# DynamoDB did nothing, and may do it a little later.
-_DID_NOT_HAPPEN = frozenset(
-    {
-        "ThrottlingException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-    }
-)
-_PASSING_REASONS = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
-_MAY_HAVE_HAPPENED = frozenset({"InternalServerError", "ServiceUnavailable", "500", "502", "503", "504"})
 
 
 class ConditionFailed(Exception):
@@ -146,6 +129,10 @@ class Database:
         self.sleep = sleep
         self._signed_call: SignedCall | None = None
 
+    def wait(self, attempt: int) -> None:
+        """Wait before the next attempt: each time longer, and after the first, 0, least."""
+        self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
+
     def name(self, table: str) -> str:
         """Return a table's full name."""
         return f"glados-{self.stage}-{table}"
@@ -157,29 +144,22 @@ class Database:
     def batch_get(self, wanted: Sequence[tuple[str, Item]]) -> list[Item | None]:
         """Return items in the order they are asked for, each read consistently, by one call for each hundred."""
         rows = dict.fromkeys((self.name(table), tuple(key.items())) for table, key in wanted)
+        parts = {name: [part for part, _ in key] for name, key in rows}
         found: dict[tuple[str, tuple[tuple[str, Value], ...]], Item] = {}
-        for start in range(0, len(rows), MOST_IN_BATCH):
-            asked: dict[str, Any] = {}
-            parts: dict[str, list[str]] = {}
-            for name, key in list(rows)[start : start + MOST_IN_BATCH]:
-                asked.setdefault(name, {"Keys": [], "ConsistentRead": True})["Keys"].append(to_wire(dict(key)))
-                parts[name] = [part for part, _ in key]
-            for name, item in self._collect(asked):
-                found[name, tuple((part, item[part]) for part in parts[name])] = item
-        return [found.get((self.name(table), tuple(key.items()))) for table, key in wanted]
 
-    def _collect(self, asked: dict[str, Any]) -> Iterator[tuple[str, Item]]:
-        """Read until no key is left unprocessed, or the attempts are used up."""
-        for attempt in range(ATTEMPTS):
+        def read(asked: dict[str, Any]) -> dict[str, Any]:
             answer = _batch.decode(self._send("BatchGetItem", {"RequestItems": asked}, safe=True))
             for name, items in answer.Responses.items():
-                for item in items:
-                    yield name, from_attributes(item)
-            asked = answer.UnprocessedKeys
-            if not asked:
-                return
-            self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
-        raise TimeoutError("DynamoDB left keys unprocessed too often")
+                for item in map(from_attributes, items):
+                    found[name, tuple((part, item[part]) for part in parts[name])] = item
+            return answer.UnprocessedKeys
+
+        for start in range(0, len(rows), MOST_IN_BATCH):
+            asked: dict[str, Any] = {}
+            for name, key in list(rows)[start : start + MOST_IN_BATCH]:
+                asked.setdefault(name, {"Keys": [], "ConsistentRead": True})["Keys"].append(to_wire(dict(key)))
+            repeat_what_is_left(read, asked, self.wait)
+        return [found.get((self.name(table), tuple(key.items()))) for table, key in wanted]
 
     def batch_write(self, operations: Sequence[Put | Delete]) -> None:
         """Do writes without conditions, each by itself and in no order, by one call for each twenty-five.
@@ -194,14 +174,11 @@ class Database:
                 request = self._request(operation)
                 kind = "PutRequest" if isinstance(operation, Put) else "DeleteRequest"
                 asked.setdefault(request.pop("TableName"), []).append({kind: request})
-            for attempt in range(ATTEMPTS):
-                answer = self._send("BatchWriteItem", {"RequestItems": asked}, safe=True)
-                asked = _batch_written.decode(answer).UnprocessedItems
-                if not asked:
-                    break
-                self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
-            else:
-                raise TimeoutError("DynamoDB left writes unprocessed too often")
+            repeat_what_is_left(self._write_batch, asked, self.wait)
+
+    def _write_batch(self, asked: dict[str, Any]) -> dict[str, Any]:
+        answer = self._send("BatchWriteItem", {"RequestItems": asked}, safe=True)
+        return _batch_written.decode(answer).UnprocessedItems
 
     def write(
         self,
@@ -222,7 +199,7 @@ class Database:
         try:
             answer = self._send(name, request, safe=repeatable)
         except ClientError as error:
-            if _code(error) != "ConditionalCheckFailedException":
+            if code_of(error) != "ConditionalCheckFailedException":
                 raise
             row = msgspec.convert(dict(error.response).get("Item"), dict[str, Attribute] | None)
             raise ConditionFailed(from_attributes(row) if row else None) from error
@@ -242,7 +219,7 @@ class Database:
         try:
             self._send("TransactWriteItems", request, safe=True)
         except ClientError as error:
-            reasons = [reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])]
+            reasons = cancellation_reasons(error)
             failed = tuple(place for place, reason in enumerate(reasons) if reason == "ConditionalCheckFailed")
             if not failed:
                 raise
@@ -290,7 +267,7 @@ class Database:
         call = getattr(clients.client("dynamodb"), method)
         count = 0
         while True:
-            page = self._repeat(functools.partial(call, **request), safe=True)
+            page = repeat(functools.partial(call, **request), self.wait, safe=True)
             for item in page["Items"]:
                 yield from_wire(item)
                 count += 1
@@ -321,37 +298,9 @@ class Database:
         return request
 
     def _send(self, operation: str, request: dict[str, Any], *, safe: bool) -> bytes:
-        """Return the answer to a call, which is sent as often as `_repeat` says."""
+        """Return the answer to a call."""
         call = self._signed_call = self._signed_call or SignedCall()
-        return self._repeat(functools.partial(call.send, operation, msgspec.json.encode(request)), safe=safe)
-
-    def _repeat(self, call: Callable[[], Answer], *, safe: bool) -> Answer:
-        """Call until it succeeds, fails for good, or has been tried often enough.
-
-        `safe` says that doing it twice is doing it once.
-        """
-        for attempt in range(ATTEMPTS - 1):
-            try:
-                return call()
-            except (ClientError, BotoCoreError) as error:
-                if not _may_repeat(error, safe=safe):
-                    raise
-            self.sleep(FIRST_DELAY * 2**attempt * self.jitter())
-        return call()
-
-
-def _may_repeat(error: Exception, *, safe: bool) -> bool:
-    if isinstance(error, ClientError):
-        code = _code(error)
-        if code == "TransactionCanceledException":
-            reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])}
-            return reasons <= _PASSING_REASONS and reasons != {"None"}
-        return code in _DID_NOT_HAPPEN or (safe and code in _MAY_HAVE_HAPPENED)
-    return safe or isinstance(error, ConnectTimeoutError | EndpointConnectionError)
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response["Error"]["Code"])
+        return repeat(functools.partial(call.send, operation, msgspec.json.encode(request)), self.wait, safe=safe)
 
 
 def _names(expression: str) -> dict[str, str]:

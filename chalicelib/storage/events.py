@@ -1,4 +1,7 @@
-"""The port `Events`: what each application provider was told, by provider and day, kept for 30 days."""
+"""The port `Events`: what each application provider was told, by provider and day, kept for 30 days.
+
+events  provider#day / event id     mapping_id, sequence, type, ⟦user and words⟧, state, tries
+"""
 
 from typing import Literal
 
@@ -10,11 +13,43 @@ from chalicelib.services.accounts.state import ProviderId
 from chalicelib.services.ports import Clock
 from chalicelib.services.provider.state import Event, EventId
 from chalicelib.services.ulids import earliest, time_of
-from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Update, blob, number, text
-from chalicelib.storage.items import EVENT_LIFE, EVENTS, SealedEvent, event_day, event_key
+from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, Update, blob, number, text
+from chalicelib.storage.notation import gone_at
 from chalicelib.storage.sealing import Sealer
 
-_sealed = msgspec.json.Decoder(SealedEvent)
+EVENTS = "events"
+EVENT_LIFE = 30 * DAY
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """What of an event is not for everyone who reads the table."""
+
+    user_id: str | None
+    by: tuple[str, str, str] | None
+    detail: str | None
+
+
+_sealed = msgspec.json.Decoder(_Sealed)
+
+
+def adding(event: Event, sealer: Sealer) -> Put:
+    """Return the operation that adds an event to its provider's history."""
+    by = None if event.by is None else (event.by.provider_id, event.by.provider_name, event.by.gp)
+    sealed = msgspec.json.encode(_Sealed(event.user_id, by, event.detail))
+    row: Item = {
+        **_key(event.provider_id, event.event_id),
+        "provider_id": event.provider_id,
+        "type": event.type,
+        "at": event.at,
+        "sealed": sealer.seal(EVENTS, event.event_id, sealed),
+        "state": event.state,
+        "gone_at": gone_at(event.at + EVENT_LIFE),
+    }
+    if event.mapping_id is not None:
+        row["mapping_id"] = event.mapping_id
+    if event.sequence is not None:
+        row["sequence"] = event.sequence
+    return Put(EVENTS, row, "attribute_not_exists(#id)")
 
 
 class AwsEvents:
@@ -29,7 +64,7 @@ class AwsEvents:
         """Return one event of a provider; an id of another form names none."""
         if time_of(event_id) is None:
             return None
-        row = self.database.get(EVENTS, event_key(provider_id, event_id))
+        row = self.database.get(EVENTS, _key(provider_id, event_id))
         return None if row is None or self._is_over(row) else self._read(row)
 
     def page(self, provider_id: ProviderId, after: EventId | None, until: int, most: int) -> list[Event]:
@@ -47,7 +82,7 @@ class AwsEvents:
             rows = self.database.query(
                 EVENTS,
                 "#day = :day AND #id BETWEEN :low AND :high",
-                {"day": event_day(provider_id, day * DAY), "low": low or earliest(0), "high": high},
+                {"day": _day(provider_id, day * DAY), "low": low or earliest(0), "high": high},
                 most=most - len(found) + 1,
             )
             found += [self._read(row) for row in rows if text(row, "id") not in {low, high} and not self._is_over(row)]
@@ -58,7 +93,7 @@ class AwsEvents:
     def record(self, event: Event, state: Literal["pending", "delivered", "failed"], now: int, outcome: str) -> None:
         """Add a try and a state; an event that was delivered stays so, and one that has expired stays gone."""
         tries: Item = {"one": frozenset({f"{now:015d} {outcome}"})}
-        key = event_key(event.provider_id, event.event_id)
+        key = _key(event.provider_id, event.event_id)
         try:
             self.database.write(
                 Update(
@@ -94,6 +129,18 @@ class AwsEvents:
             "tries": tuple(map(_read_try, sorted(tries))) if isinstance(tries, frozenset) else (),
         }
         return msgspec.convert(plain, Event)
+
+
+def _key(provider_id: str, event_id: str) -> Item:
+    moment = time_of(event_id)
+    if moment is None:
+        raise ValueError("an event id begins with its time")
+    return {"day": _day(provider_id, moment), "id": event_id}
+
+
+def _day(provider_id: str, moment: int) -> str:
+    """Return the partition of a provider's events of one day."""
+    return f"{provider_id}#{moment // DAY}"
 
 
 def _read_try(entry: str) -> tuple[int, str]:

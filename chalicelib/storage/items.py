@@ -3,10 +3,8 @@
     verify  id = verification id             sealed parts, state, attempts, sends, times; kept 7 days past expiry
     verify  id = pair#HMAC(pair)             live, proof, proof_at, proof_used, spent_on
     limit   HMAC(kind, value) / window       count, next_at
-    events  provider#day / event id          mapping_id, sequence, type, ⟦user and words⟧, state, tries
-    outbox  id                               kind, ⟦ref⟧, attempts, next_at, due_shard
-    log     shard / id                       ⟦sii, moves of the counts⟧
 
+Events, the outbox and the pending log have their items beside what reads them, and so have records.
 `ignorable` writes change nothing where their condition fails, as their docstrings say; all others are then
 `Stale`. Rows that expire carry `gone_at` in seconds, which DynamoDB reads as time to live.
 """
@@ -18,7 +16,7 @@ import msgspec
 from chalicelib.protocol.glados.codes import MOST_ATTEMPTS
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Clock, Entropy
-from chalicelib.services.provider.state import Count, Event, LimitKey, OutboxEntry, Pair, PairKey, Verification
+from chalicelib.services.provider.state import Count, LimitKey, Pair, PairKey, Verification
 from chalicelib.services.provider.state import VerificationId as Id
 from chalicelib.services.provider.writes import (
     AddEvent,
@@ -38,41 +36,19 @@ from chalicelib.services.provider.writes import (
     TakeAttempt,
     Write,
 )
-from chalicelib.services.ulids import time_of, ulid
+from chalicelib.storage import events, outbox, pending_log
 from chalicelib.storage.datakeys import DataKeys
-from chalicelib.storage.due import DueIndex
-from chalicelib.storage.dynamodb import SCHEMA, Check, Delete, Item, Operation, Put, Update, blob, number, text
+from chalicelib.storage.dynamodb import SCHEMA, Check, Item, Operation, Put, Update, blob, number, text
 from chalicelib.storage.notation import gone_at
 from chalicelib.storage.records import RecordRows
 from chalicelib.storage.sealing import Sealer, keyed_hash
 
 VERIFY = "verify"
 LIMIT = "limit"
-EVENTS = "events"
-OUTBOX = "outbox"
-LOG = "log"
 
 KEPT = 7 * DAY
-EVENT_LIFE = 30 * DAY
-LOG_SHARDS = 16
-DUE = DueIndex(OUTBOX)
 
 _UNTAKEN = "attribute_not_exists(#id)"
-
-
-class Pending(msgspec.Struct, frozen=True):
-    """What an entry of the pending log holds when it is opened."""
-
-    appears: str | None
-    users: tuple[tuple[str, int], ...]
-
-
-class SealedEvent(msgspec.Struct, frozen=True):
-    """What of an event is not for everyone who reads the table."""
-
-    user_id: str | None
-    by: tuple[str, str, str] | None
-    detail: str | None
 
 
 def ignorable(write: Write) -> bool:
@@ -126,11 +102,11 @@ class Items:
             case CountUp() | CheckBelow() | ClearDelay():
                 return [self._change_count(write)]
             case AddEvent(event):
-                return [Put(EVENTS, self._event_row(event), _UNTAKEN)]
+                return [events.adding(event, self.sealer)]
             case AddOutbox(entry):
-                return [Put(OUTBOX, self._outbox_row(entry), _UNTAKEN)]
+                return [outbox.adding(entry, self.sealer)]
             case DropOutbox(outbox_id):
-                return [Delete(OUTBOX, {"id": outbox_id})]
+                return [outbox.dropping(outbox_id)]
 
     # --- the pending log
 
@@ -142,10 +118,7 @@ class Items:
         named = write.sii.uri if appears and not hidden else None
         if named is None and not write.change.users:
             return []
-        entry_id = ulid(write.now, self.entropy(10))
-        shard = int.from_bytes(self.entropy(1), "big") % LOG_SHARDS
-        plain = msgspec.json.encode(Pending(named, write.change.users))
-        return [Put(LOG, {"shard": shard, "id": entry_id, "sealed": self.sealer.seal(LOG, entry_id, plain)}, _UNTAKEN)]
+        return [pending_log.adding(self.sealer, self.entropy, write.now, named, write.change.users)]
 
     # --- verifications
 
@@ -278,49 +251,6 @@ class Items:
                 return Check(LIMIT, key, _below(at_most), {"at_most": at_most})
             case ClearDelay():
                 return Update(LIMIT, key, "SET #next_at = :now", "attribute_exists(#count)", {"now": 0})
-
-    # --- events and outbox
-
-    def _event_row(self, event: Event) -> Item:
-        by = None if event.by is None else (event.by.provider_id, event.by.provider_name, event.by.gp)
-        sealed = msgspec.json.encode(SealedEvent(event.user_id, by, event.detail))
-        row: Item = {
-            **event_key(event.provider_id, event.event_id),
-            "provider_id": event.provider_id,
-            "type": event.type,
-            "at": event.at,
-            "sealed": self.sealer.seal(EVENTS, event.event_id, sealed),
-            "state": event.state,
-            "gone_at": gone_at(event.at + EVENT_LIFE),
-        }
-        if event.mapping_id is not None:
-            row["mapping_id"] = event.mapping_id
-        if event.sequence is not None:
-            row["sequence"] = event.sequence
-        return row
-
-    def _outbox_row(self, entry: OutboxEntry) -> Item:
-        return {
-            "id": entry.outbox_id,
-            "kind": entry.kind,
-            "sealed": self.sealer.seal(OUTBOX, entry.outbox_id, entry.ref.encode()),
-            "attempts": entry.attempts,
-            "created_at": entry.created_at,
-            **DUE.place(entry.outbox_id.encode(), entry.next_at),
-        }
-
-
-def event_key(provider_id: str, event_id: str) -> Item:
-    """Return the key of an event's row: its provider's history of a day."""
-    moment = time_of(event_id)
-    if moment is None:
-        raise ValueError("an event id begins with its time")
-    return {"day": event_day(provider_id, moment), "id": event_id}
-
-
-def event_day(provider_id: str, moment: int) -> str:
-    """Return the partition of a provider's events of one day."""
-    return f"{provider_id}#{moment // DAY}"
 
 
 def _take_attempt(write: TakeAttempt) -> Update:

@@ -1,11 +1,37 @@
-"""The port `Outbox`: what waits to be sent, found by its id or, when due, by the index `due`."""
+"""The port `Outbox`: what waits to be sent, found by its id or, when due, by the index `due`.
+
+outbox  id      kind, ⟦ref⟧, attempts, next_at, due_shard
+"""
 
 from chalicelib.services.provider.state import OutboxEntry, OutboxId, OutboxKind
-from chalicelib.storage.dynamodb import ConditionFailed, Database, Delete, Update, blob, number, text
-from chalicelib.storage.items import DUE, OUTBOX
+from chalicelib.storage.due import DueIndex
+from chalicelib.storage.dynamodb import Database, Delete, Item, Put, blob, number, text
+from chalicelib.storage.leases import Lease
 from chalicelib.storage.sealing import Sealer
 
+OUTBOX = "outbox"
+DUE = DueIndex(OUTBOX)
+LEASE = Lease(OUTBOX, "next_at", "attempts")
+
 _KINDS: dict[str, OutboxKind] = {"code": "code", "event": "event", "claim": "claim"}
+
+
+def adding(entry: OutboxEntry, sealer: Sealer) -> Put:
+    """Return the operation that has an entry sent."""
+    row: Item = {
+        "id": entry.outbox_id,
+        "kind": entry.kind,
+        "sealed": sealer.seal(OUTBOX, entry.outbox_id, entry.ref.encode()),
+        "attempts": entry.attempts,
+        "created_at": entry.created_at,
+        **DUE.place(entry.outbox_id.encode(), entry.next_at),
+    }
+    return Put(OUTBOX, row, "attribute_not_exists(#id)")
+
+
+def dropping(outbox_id: OutboxId) -> Delete:
+    """Return the operation that removes an entry; one that has gone is gone."""
+    return Delete(OUTBOX, {"id": outbox_id})
 
 
 class AwsOutbox:
@@ -17,21 +43,9 @@ class AwsOutbox:
 
     def take(self, outbox_id: OutboxId, now: int, until: int) -> OutboxEntry | None:
         """Lease an entry that is due; None if there is nothing to do for this worker."""
-        try:
-            row = self.database.write(
-                Update(
-                    OUTBOX,
-                    {"id": outbox_id},
-                    "SET #next_at = :until ADD #attempts :one",
-                    "attribute_exists(#id) AND #next_at <= :now",
-                    {"until": until, "one": 1, "now": now},
-                ),
-                returns="ALL_NEW",
-            )
-        except ConditionFailed:
-            return None
+        row = LEASE.take(self.database, {"id": outbox_id}, now, until)
         if row is None:
-            raise RuntimeError("DynamoDB did not return the row it changed")
+            return None
         return OutboxEntry(
             outbox_id=outbox_id,
             kind=_KINDS[text(row, "kind")],
@@ -43,22 +57,12 @@ class AwsOutbox:
 
     def postpone(self, entry: OutboxEntry, next_at: int) -> None:
         """Make an entry due at another time, unless it is gone or somebody took it since; theirs counts then."""
-        try:
-            self.database.write(
-                Update(
-                    OUTBOX,
-                    {"id": entry.outbox_id},
-                    "SET #next_at = :next_at",
-                    "#attempts = :attempts",
-                    {"next_at": next_at, "attempts": entry.attempts},
-                )
-            )
-        except ConditionFailed:
-            return
+        values: Item = {"next_at": next_at}
+        LEASE.settle(self.database, {"id": entry.outbox_id}, entry.attempts, "SET #next_at = :next_at", values)
 
     def done(self, outbox_id: OutboxId) -> None:
         """Remove an entry; one that has gone is gone."""
-        self.database.write(Delete(OUTBOX, {"id": outbox_id}), repeatable=True)
+        self.database.write(dropping(outbox_id), repeatable=True)
 
     def due(self, now: int, most: int) -> list[OutboxId]:
         """Return the ids that have been due longest."""

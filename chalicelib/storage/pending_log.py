@@ -1,5 +1,7 @@
 """The port `PendingLog`: what the sequencer has yet to see, spread over 16 partitions.
 
+    log     shard / id      ⟦sii, moves of the counts⟧
+
 An entry is written in the transaction of its cause, so a consistent read of all partitions finds every entry
 whose transaction returned before. It is deleted in the transaction that moves the counts of users by what it
 says: once, however often it is asked.
@@ -11,23 +13,46 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from chalicelib.protocol.glados.identifiers import Sii
+from chalicelib.services.ports import Entropy
 from chalicelib.services.provider.state import PendingEntry
+from chalicelib.services.ulids import ulid
 from chalicelib.storage.accounts import APS
 from chalicelib.storage.dynamodb import (
     MOST_IN_TRANSACTION,
     Cancelled,
     Database,
     Delete,
+    Item,
     Operation,
+    Put,
     Update,
     blob,
     number,
     text,
 )
-from chalicelib.storage.items import LOG, LOG_SHARDS, Pending
 from chalicelib.storage.sealing import Sealer
 
-_pending = msgspec.json.Decoder(Pending)
+LOG = "log"
+SHARDS = 16
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """What an entry holds when it is opened."""
+
+    appears: str | None
+    users: tuple[tuple[str, int], ...]
+
+
+_sealed = msgspec.json.Decoder(_Sealed)
+
+
+def adding(sealer: Sealer, entropy: Entropy, now: int, appears: str | None, users: tuple[tuple[str, int], ...]) -> Put:
+    """Return the operation that tells the sequencer of an identifier that appears, and of counts that move."""
+    entry_id = ulid(now, entropy(10))
+    shard = int.from_bytes(entropy(1), "big") % SHARDS
+    plain = msgspec.json.encode(_Sealed(appears, users))
+    row: Item = {"shard": shard, "id": entry_id, "sealed": sealer.seal(LOG, entry_id, plain)}
+    return Put(LOG, row, "attribute_not_exists(#id)")
 
 
 class AwsPendingLog:
@@ -40,10 +65,10 @@ class AwsPendingLog:
     def read(self) -> list[PendingEntry]:
         """Return every entry, oldest first."""
         entries: list[PendingEntry] = []
-        for shard in range(LOG_SHARDS):
+        for shard in range(SHARDS):
             for row in self.database.query(LOG, "#shard = :shard", {"shard": shard}):
                 entry_id = text(row, "id")
-                opened = _pending.decode(self.sealer.open(LOG, entry_id, blob(row, "sealed")))
+                opened = _sealed.decode(self.sealer.open(LOG, entry_id, blob(row, "sealed")))
                 appears = None if opened.appears is None else Sii(opened.appears)
                 entries.append(PendingEntry(entry_id, appears, opened.users, number(row, "shard")))
         return sorted(entries, key=lambda entry: entry.entry_id)

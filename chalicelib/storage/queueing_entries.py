@@ -15,13 +15,14 @@ from chalicelib.services.queueing.state import Append, Entry, QueueId
 from chalicelib.storage.dynamodb import Cancelled, Database, Delete, Item, Operation, Put, Update, blob, number, text
 from chalicelib.storage.notation import gone_at
 from chalicelib.storage.queueing_heads import QUEUES, head_key
+from chalicelib.storage.queueing_shares import encode_shares
 from chalicelib.storage.sealing import Sealer
 
 NEXT_PAGE = 50
 """How many rows are read after the first ones, if those have all expired and are there still."""
 
 _STILL = "#seq = :before AND attribute_not_exists(#deleted_at)"
-_ON = "SET #seq = :seq, #total = :total, #last_stream = :last_stream, #last_seq = :last_seq"
+_ON = "SET #seq = :seq, #total = :total, #last_stream = :last_stream, #last_seq = :last_seq, #shares = :shares"
 
 
 class _Sealed(msgspec.Struct, frozen=True, array_like=True):
@@ -89,6 +90,7 @@ class AwsQueueEntries:
             "total": last.total,
             "last_stream": append.stream,
             "last_seq": append.seq,
+            "shares": encode_shares(append.shares),
         }
         return Update(QUEUES, head_key(append.before.queue_id), _ON, _STILL, values)
 

@@ -1,9 +1,10 @@
 """The port `QueueHeads`: the row `head` of each partition of the table `queues`.
 
-    queues  queue id / head       suite, key, token, times, counters, last_stream, last_seq
+    queues  queue id / head       suite, key, token, times, counters, last_stream, last_seq, shares
     queues  queue id / e#NUMBER   total, size, gone_at, ⟦hub, group, seq, accepted_at, body⟧
 
-The name of a queue says nothing of its owner. The token is there as a keyed digest only. Heads, and nothing else,
+The name of a queue says nothing of its owner. The token is there as a keyed digest only, and so are the hubs and groups
+whose shares are counted: each queue has its own names for them. Heads, and nothing else,
 have `idle_shard`, by which the index `idle` finds those that nobody has fetched from for long.
 """
 
@@ -12,10 +13,12 @@ from collections.abc import Sequence
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.ports import Lost
+from chalicelib.services.queueing.shares import NOBODYS
 from chalicelib.services.queueing.state import Head, QueueId
 from chalicelib.storage.due import DueIndex
 from chalicelib.storage.dynamodb import ConditionFailed, Database, Item, Put, Update, blob, number
 from chalicelib.storage.notation import gone_at
+from chalicelib.storage.queueing_shares import decode_shares
 
 QUEUES = "queues"
 HEAD = "head"
@@ -147,4 +150,5 @@ def _head(row: Item) -> Head:
         last_stream=blob(row, "last_stream"),
         last_seq=number(row, "last_seq"),
         deleted="deleted_at" in row,
+        shares=decode_shares(blob(row, "shares")) if "shares" in row else NOBODYS,
     )

@@ -14,6 +14,8 @@ from chalicelib.services.provider.state import RebuildJob, StoredObject
 from chalicelib.storage import clients
 from chalicelib.storage.dynamodb import SCHEMA
 
+JOBS = "jobs"
+
 
 class JobRow(Model):
     """A row of `jobs`; `model` gives it the name of its stage's table."""
@@ -36,7 +38,7 @@ def model(stage: str) -> type[JobRow]:
 
     class Staged(JobRow):
         class Meta:
-            table_name = f"glados-{stage}-jobs"
+            table_name = f"glados-{stage}-{JOBS}"
             connect_timeout_seconds = clients.CONNECT_SECONDS
             read_timeout_seconds = clients.READ_SECONDS
 

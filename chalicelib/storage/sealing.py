@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from chalicelib.services.ports import Entropy
@@ -21,6 +22,7 @@ from chalicelib.storage.dynamodb import SCHEMA
 PURPOSE = "seal"
 _EPOCH_BYTES = 4
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
 
 
 class Sealer:
@@ -39,6 +41,8 @@ class Sealer:
 
     def open(self, table: str, row: str | bytes, sealed: bytes) -> bytes:
         """Return what was sealed for this row; raise `InvalidTag` for any other row or a changed value."""
+        if len(sealed) < _EPOCH_BYTES + _NONCE_BYTES + _TAG_BYTES:
+            raise InvalidTag
         key = self.keys.of_epoch(PURPOSE, int.from_bytes(sealed[:_EPOCH_BYTES], "big"))
         if key is None:
             raise LookupError("a value is sealed under a key that is not live")

@@ -12,6 +12,8 @@ from chalicelib.services.provider.state import Subscription
 from chalicelib.storage import clients
 from chalicelib.storage.dynamodb import SCHEMA
 
+SUBS = "subs"
+
 
 class SubscriptionRow(Model):
     """A row of `subs`; `model` gives it the name of its stage's table."""
@@ -32,7 +34,7 @@ def model(stage: str) -> type[SubscriptionRow]:
 
     class Staged(SubscriptionRow):
         class Meta:
-            table_name = f"glados-{stage}-subs"
+            table_name = f"glados-{stage}-{SUBS}"
             connect_timeout_seconds = clients.CONNECT_SECONDS
             read_timeout_seconds = clients.READ_SECONDS
 

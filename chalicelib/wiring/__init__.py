@@ -8,10 +8,9 @@ has is in the module of its name, which the other never imports.
 import functools
 import os
 import time
+from typing import TYPE_CHECKING
 
 from chalicelib import config as settings
-from chalicelib.services.accounts.access import Access
-from chalicelib.services.accounts.enrolment import Enrolment
 from chalicelib.services.accounts.state import SCOPES_OF
 from chalicelib.services.ports import Clock
 from chalicelib.storage.accounts import AccountRows, AwsAccounts
@@ -24,7 +23,11 @@ from chalicelib.storage.federation_tls import FederationTls
 from chalicelib.storage.idempotency import AwsIdempotency
 from chalicelib.storage.queues import Queues
 from chalicelib.storage.sealing import Sealer
-from chalicelib.storage.signing_keys import AwsSigningKeys
+
+if TYPE_CHECKING:
+    from chalicelib.services.accounts.access import Access
+    from chalicelib.services.accounts.enrolment import Enrolment
+    from chalicelib.storage.signing_keys import AwsSigningKeys
 
 
 @functools.cache
@@ -71,8 +74,10 @@ def digests() -> AwsDigests:
 
 
 @functools.cache
-def signing_keys() -> AwsSigningKeys:
+def signing_keys() -> "AwsSigningKeys":
     """The keys that sign, by purpose."""
+    from chalicelib.storage.signing_keys import AwsSigningKeys  # noqa: PLC0415 (PyJWT; few callers of a DS have tokens)
+
     return AwsSigningKeys(data_keys())
 
 
@@ -84,8 +89,8 @@ def alarms() -> AwsAlarms:
 
 @functools.cache
 def queues() -> Queues:
-    """The queues' receiving side."""
-    return Queues(config().stage)
+    """The stage's queues."""
+    return Queues(config().stage, alarms())
 
 
 @functools.cache
@@ -113,12 +118,16 @@ def buckets() -> AwsBuckets:
 
 
 @functools.cache
-def access() -> Access:
+def access() -> "Access":
     """Who is asking."""
+    from chalicelib.services.accounts.access import Access  # noqa: PLC0415 (as above)
+
     return Access(accounts(), signing_keys(), clock(), entropy, config().origin)
 
 
 @functools.cache
-def enrolment() -> Enrolment:
+def enrolment() -> "Enrolment":
     """The operator's hand on accounts."""
+    from chalicelib.services.accounts.enrolment import Enrolment  # noqa: PLC0415 (only an operator needs it)
+
     return Enrolment(accounts(), digests(), clock(), entropy, SCOPES_OF[config().role])

@@ -14,6 +14,7 @@ from chalicelib.services.queueing.enqueueing import Enqueueing
 from chalicelib.services.queueing.limits import HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
 from chalicelib.services.queueing.reading import Reading
+from chalicelib.services.queueing.strangers import Strangers
 from chalicelib.services.queueing.upkeep import Upkeep
 from chalicelib.storage.config_keys import AwsConfigKeys
 from chalicelib.storage.ds_peer_client import HttpsPeerCalls
@@ -100,20 +101,24 @@ def queue_configs() -> Configs:
 
 
 @functools.cache
+def queue_authentication() -> Authentication:
+    """Who has a queue's key; it is one for all requests, because it keeps in mind who failed to show one."""
+    strangers = Strangers(wiring.buckets(), wiring.digests(), wiring.alarms(), wiring.clock())
+    return Authentication(queue_heads(), strangers, wiring.clock(), ds_domain())
+
+
+@functools.cache
 def queue_owners() -> Owners:
     """Creating, changing and deleting queues."""
     digests, clock = wiring.digests(), wiring.clock()
-    authentication = Authentication(queue_heads(), clock, ds_domain())
     limits = Limits(wiring.buckets(), digests)
-    return Owners(queue_heads(), queue_entries(), authentication, limits, digests, clock)
+    return Owners(queue_heads(), queue_entries(), queue_authentication(), limits, digests, clock)
 
 
 @functools.cache
 def queue_reading() -> Reading:
     """Fetching from queues."""
-    clock = wiring.clock()
-    authentication = Authentication(queue_heads(), clock, ds_domain())
-    return Reading(queue_heads(), queue_entries(), bodies(), authentication, clock, pause)
+    return Reading(queue_heads(), queue_entries(), bodies(), queue_authentication(), wiring.clock(), pause)
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import functools
 
 from chalicelib import wiring
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.account_desk import AccountDesk
 from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
@@ -15,6 +15,7 @@ from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.posting import Posting
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
 from chalicelib.services.delivery.registrations import Registrations
@@ -22,6 +23,7 @@ from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
+from chalicelib.services.delivery.sweeping import Sweep
 from chalicelib.services.delivery.upkeep import Upkeep
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
@@ -104,7 +106,7 @@ def vault() -> Vault:
 @functools.cache
 def hints() -> AwsFanoutHints:
     """The fan-out queue's sending side."""
-    return AwsFanoutHints(wiring.config().stage, wiring.alarms())
+    return AwsFanoutHints(wiring.queues())
 
 
 @functools.cache
@@ -132,9 +134,9 @@ def account_events() -> AwsAccountEvents:
 
 
 @functools.cache
-def account_desk() -> Accounts:
+def account_desk() -> AccountDesk:
     """Taking providers' word of their users."""
-    return Accounts(
+    return AccountDesk(
         users(),
         account_events(),
         directory(),
@@ -236,12 +238,7 @@ def enclosures() -> Enclosures:
 def fanout() -> Fanout:
     """Delivering what groups' logs say."""
     domain = delivery.config().ds_domain
-    return Fanout(
-        rows(),
-        AwsShards(wiring.database()),
-        AwsWakes(wiring.database()),
-        hints(),
-        Recipients(rows(), vault()),
+    posting = Posting(
         PeerQueueingServices(
             domain,
             lambda request: delivery.enqueueing().enqueue(request, delivery.ds_domain()),
@@ -249,11 +246,33 @@ def fanout() -> Fanout:
             delivery.peer_calls(),
         ),
         enclosures(),
+        removals(),
+        wiring.alarms(),
+        domain,
+    )
+    return Fanout(
+        AwsShards(wiring.database()),
+        hints(),
+        Recipients(rows(), vault()),
+        posting,
         MembershipLog(memberships(), account_desk().noticed),
+        wiring.alarms(),
+        wiring.clock(),
+    )
+
+
+@functools.cache
+def sweep() -> Sweep:
+    """Looking after groups that have something due."""
+    return Sweep(
+        rows(),
+        AwsShards(wiring.database()),
+        AwsWakes(wiring.database()),
+        fanout(),
+        vault(),
         removals(),
         wiring.alarms(),
         wiring.clock(),
-        domain,
     )
 
 

@@ -8,13 +8,13 @@ import msgspec
 from chalicelib import config as settings
 from chalicelib import wiring
 from chalicelib.protocol.glados.trust import Peer
-from chalicelib.services.provider import trusting
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
-from chalicelib.services.provider.delivery import Delivery
+from chalicelib.services.provider.dispatch import Dispatch
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
+from chalicelib.services.provider.peering import Peering, calling
 from chalicelib.services.provider.preferences import Preferences
 from chalicelib.services.provider.publication import Publication
 from chalicelib.services.provider.queries import Queries
@@ -30,6 +30,7 @@ from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.items import Items
 from chalicelib.storage.keyring import AwsKeyring
 from chalicelib.storage.messenger import AwsMessenger
+from chalicelib.storage.objects import Objects
 from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_client import HttpsPeerClient
 from chalicelib.storage.peer_filters import AwsPeerFilters
@@ -69,7 +70,7 @@ def store() -> AwsStore:
 @functools.cache
 def hints() -> AwsHints:
     """The queues' sending side."""
-    return AwsHints(config().stage, wiring.alarms())
+    return AwsHints(wiring.queues())
 
 
 @functools.cache
@@ -80,7 +81,7 @@ def trust_lists() -> AwsTrustLists:
 
 def calling_peer(thumbprint: str | None) -> Peer:
     """The peer GP that a client certificate belongs to."""
-    return trusting.calling(trust_lists(), thumbprint)
+    return calling(trust_lists(), thumbprint)
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def peer_client() -> HttpsPeerClient:
 @functools.cache
 def filter_objects() -> AwsFilterObjects:
     """Immutable filter objects."""
-    return AwsFilterObjects(config().stage)
+    return AwsFilterObjects(Objects(config().stage, "filters"))
 
 
 @functools.cache
@@ -114,10 +115,10 @@ def events() -> AwsEvents:
 
 
 @functools.cache
-def admission() -> trusting.Admission:
+def peering() -> Peering:
     """The operator's hand on peers."""
     authority = msgspec.json.decode(config().trust_authority, type=dict[str, str])
-    return trusting.Admission(trust_lists(), wiring.clock(), config().gp, authority)
+    return Peering(trust_lists(), wiring.clock(), config().gp, authority)
 
 
 @functools.cache
@@ -179,7 +180,7 @@ def webhooks() -> Webhooks:
 
 
 @functools.cache
-def delivery() -> Delivery:
+def dispatch() -> Dispatch:
     """Working off the outbox."""
     exempt = config().webhook_exempt_origin
     # Only a run on one machine exempts an origin, and its inbox has a certificate of that run's own authority.
@@ -188,7 +189,7 @@ def delivery() -> Delivery:
         store(), hints(), peer_client(), trust_lists(), keyring(), wiring.alarms(), wiring.clock(), config().gp
     )
     outbox = AwsOutbox(wiring.database(), wiring.sealer())
-    return Delivery(
+    return Dispatch(
         outbox,
         store(),
         wiring.accounts(),

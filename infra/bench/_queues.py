@@ -13,6 +13,7 @@ from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.state import GroupId, Kind, LogRow
+from chalicelib.services.queueing.shares import ENTRY_COST, Sender
 from chalicelib.services.queueing.state import Append, Entry, QueueId, StreamKey
 from chalicelib.storage import delivery_rows as rows_of
 from chalicelib.storage.dynamodb import Put
@@ -52,9 +53,10 @@ class Owner:
             number, total = head.seq + place, head.total + place * MESSAGE
             group = b"a group of many"
             entries.append(Entry(number, Domain(DOMAIN), group, number, now, sha256, MESSAGE, total, now + DAY))
-        if delivery.queue_entries().append(
-            [Append(head, StreamKey(b"a stream"), head.seq + len(messages), tuple(entries))]
-        ):
+        sender = Sender(b"the hub.", b"a group.")
+        shares = head.shares.as_of(head.beginning, head.end).plus(sender, len(messages) * (MESSAGE + ENTRY_COST))
+        append = Append(head, StreamKey(b"a stream"), head.seq + len(messages), tuple(entries), shares)
+        if delivery.queue_entries().append([append]):
             raise RuntimeError("somebody else filled the queue")
 
     def fetch(self, service: Service, queue_id: QueueId, most: int) -> int:

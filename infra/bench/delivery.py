@@ -206,7 +206,7 @@ def fan_out(service: Service, owner: Owner, members: int, grown: Growth) -> Iter
             yield Row(f"{who}: recipients", recipients / seconds, "/s")
             yield Row(f"{who}: until the last queue has it", seconds, "s")
         with counted() as swept:
-            groups.fanout().wake(group.group_id)
+            groups.sweep().wake(group.group_id)
         yield Row("  the sweep after it", swept.total, "calls")
     finally:
         for worker in workers:

@@ -244,7 +244,7 @@ class DeliveryStory:
         desk.reach(group_id, 1)
         desk.update(group_id)
         self.agree(2, group_id, [self.laptop, desk])
-        del desk.state_keys[group_id]
+        del desk.sealed_state_keys[group_id]
         refusal = _refusal(lambda: desk.say(group_id, b"without the key"))
         expect(holds=refusal.code == DSErrorCode.UNKNOWN_GROUP, what="without its key there is no such group")
         self.said(began, "a sealed group of our own clients: ds-eu cannot open it without the members' key")

@@ -80,7 +80,7 @@ class Device(abc.ABC):
         self.hub_of: dict[bytes, str] = {}
         self.waiting: dict[bytes, int] = {}
         self.heard: list[tuple[bytes, bytes]] = []
-        self.state_keys: dict[bytes, Sealed] = {}
+        self.sealed_state_keys: dict[bytes, Sealed] = {}
         self._hubs: dict[str, DeliveryClient] = {}
         self._incoming: Generator[QueueEntry, None, None] | None = None
         self._handled = 0
@@ -190,7 +190,7 @@ class Device(abc.ABC):
 
     def share_state_key(self, group_id: bytes, hub: str, state_key: bytes) -> None:
         """Use a sealed group's key from now on."""
-        self.state_keys[group_id] = seal_state_key(self.services.describe(hub).state_key, group_id, state_key)
+        self.sealed_state_keys[group_id] = seal_state_key(self.services.describe(hub).hub_key, group_id, state_key)
 
     # The directory.
 
@@ -221,43 +221,45 @@ class Device(abc.ABC):
         """Send a commit that adds clients."""
         suite = cipher_suite(self.suite)
         added = [AddedClient(one.key_package.reference(suite), one.client_queue_config) for one in packages]
-        sender, key = self.as_member(group_id), self.state_keys.get(group_id)
+        sender, key = self.as_member(group_id), self.sealed_state_keys.get(group_id)
         self.settle(
             group_id,
             commit,
-            lambda: self.at(group_id).add_users(sender, commit.update, commit.welcomes, added, state_key=key),
+            lambda: self.at(group_id).add_users(sender, commit.update, commit.welcomes, added, sealed_state_key=key),
         )
 
     def remove(self, group_id: bytes, leaf_index: int) -> Commit:
         """Remove a user whose only client in the group that is."""
-        sender, key = self.as_member(group_id), self.state_keys.get(group_id)
+        sender, key = self.as_member(group_id), self.sealed_state_keys.get(group_id)
         commit = self.prepare_remove(group_id, leaf_index)
-        self.settle(group_id, commit, lambda: self.at(group_id).remove_users(sender, commit.update, state_key=key))
+        self.settle(
+            group_id, commit, lambda: self.at(group_id).remove_users(sender, commit.update, sealed_state_key=key)
+        )
         return commit
 
     def resync(self, group_id: bytes, hub: str) -> Commit:
         """Come back into a group whose state was lost, in the place of the own old leaf."""
         self.hub_of[group_id] = hub
-        key_package, key = self.key_package(), self.state_keys.get(group_id)
+        key_package, key = self.key_package(), self.sealed_state_keys.get(group_id)
         sender = DSSenderID.key_package(key_package.reference(cipher_suite(self.suite)))
         info = self.persist(
-            lambda: self.hub(hub).external_commit_info(sender, group_id, key_package=key_package, state_key=key)
+            lambda: self.hub(hub).external_commit_info(sender, group_id, key_package=key_package, sealed_state_key=key)
         )
         commit = self.prepare_resync(info)
         self.settle(
             group_id,
             commit,
             lambda: self.hub(hub).resync_client(
-                sender, commit.update, key_package=key_package, queue=self.config(), state_key=key
+                sender, commit.update, key_package=key_package, queue=self.config(), sealed_state_key=key
             ),
         )
         return commit
 
     def say(self, group_id: bytes, data: bytes) -> None:
         """Send a message to everybody else in the group."""
-        key = self.state_keys.get(group_id)
+        key = self.sealed_state_keys.get(group_id)
         hub, sender, message = self.at(group_id), self.as_member(group_id), self.write(group_id, data)
-        self.insist(hub, lambda: hub.send_message(sender, message, state_key=key))
+        self.insist(hub, lambda: hub.send_message(sender, message, sealed_state_key=key))
 
     def insist(self, hub: DeliveryClient, ask: Callable[[], None]) -> None:
         """Ask until there is an answer. A lost one may have taken effect, so the same bytes are sent again."""

@@ -62,9 +62,9 @@ class OwnDevice(Device):
         offered = self.identity.key_package(os.urandom, int(time.time()))
         member = Member.create(offered, group_id, os.urandom, (external_senders_extension((sender,)),))
         self.groups[group_id], self.hub_of[group_id] = member, hub
-        key = self.state_keys.get(group_id)
+        key = self.sealed_state_keys.get(group_id)
         self.at(group_id).create_group(
-            DSSenderID.leaf(0), group_id, offered.public, self.config(), member.group_info(), state_key=key
+            DSSenderID.leaf(0), group_id, offered.public, self.config(), member.group_info(), sealed_state_key=key
         )
 
     def leaf(self, group_id: bytes) -> int:
@@ -93,8 +93,10 @@ class OwnDevice(Device):
         reference = next(entry.new_member for entry in welcome.secrets if entry.new_member in self._offered)
         owner = self._offered.pop(reference)
         context = open_welcome(owner, welcome)[2].group_context
-        sender, key = DSSenderID.key_package(reference), self.state_keys.get(context.group_id)
-        info = self.persist(lambda: self.hub(hub).welcome_info(sender, context.group_id, context.epoch, state_key=key))
+        sender, key = DSSenderID.key_package(reference), self.sealed_state_keys.get(context.group_id)
+        info = self.persist(
+            lambda: self.hub(hub).welcome_info(sender, context.group_id, context.epoch, sealed_state_key=key)
+        )
         self.groups[context.group_id] = Member.join(owner, welcome, info.ratchet_tree)
         return context.group_id
 
@@ -156,8 +158,10 @@ class OwnDevice(Device):
 
     def send_update(self, group_id: bytes, commit: Commit) -> None:
         """Send a commit that only gives oneself a new leaf."""
-        sender, key = self.as_member(group_id), self.state_keys.get(group_id)
-        self.settle(group_id, commit, lambda: self.at(group_id).update_client(sender, commit.update, state_key=key))
+        sender, key = self.as_member(group_id), self.sealed_state_keys.get(group_id)
+        self.settle(
+            group_id, commit, lambda: self.at(group_id).update_client(sender, commit.update, sealed_state_key=key)
+        )
 
     def accepted(self, group_id: bytes, commit: Commit) -> None:
         """Become who the commit leads to; what was said before it and comes after must still be read."""

@@ -74,7 +74,7 @@ def test_every_operation_sends_its_request(client: DeliveryClient, serve: Serve)
     published = bodies[DSRequestType.PUBLISH_KEY_PACKAGES]
     assert isinstance(published, directory.PublishKeyPackages)
     info = MLSMessage(group_info())
-    own = {"state_key": SEALED}
+    own = {"sealed_state_key": SEALED}
     calls: dict[DSRequestType, tuple[Answer, Callable[[], object]]] = {
         DSRequestType.CREATE_GROUP: (Ok(), lambda: client.create_group(LEAF, GROUP_ID, package, QUEUE, info, **own)),
         DSRequestType.DELETE_GROUP: (Ok(), lambda: client.delete_group(LEAF, update, **own)),
@@ -146,9 +146,9 @@ def test_a_groups_key_goes_along_with_every_request_about_it(client: DeliveryCli
     client.send_message(LEAF, application())
     client.send_message(LEAF, application())
     client.update_queue_info(LEAF, GROUP_ID, QUEUE)
-    client.update_queue_info(LEAF, GROUP_ID, QUEUE, state_key=SEALED)
+    client.update_queue_info(LEAF, GROUP_ID, QUEUE, sealed_state_key=SEALED)
     client.update_queue_info(LEAF, b"another group", QUEUE)
-    sealed = [message.request.state_key for message in taken]
+    sealed = [message.request.sealed_state_key for message in taken]
     assert sealed[3:] == [SEALED, None]
     for one in sealed[:3]:
         assert one is not None

@@ -39,7 +39,7 @@ def test_a_service_says_who_it_is_and_a_group_key_is_sealed_to_it(client: Delive
         "https://b.example",
     )
     assert found.queue_config_key == ServiceKey(1, PUBLIC)
-    sealed = seal_state_key(found.state_key, GROUP_ID, b"k" * 32)
+    sealed = seal_state_key(found.hub_key, GROUP_ID, b"k" * 32)
     assert sealed.key_epoch == 2
     assert open_sealed(PRIVATE.private_bytes_raw(), STATE_KEY, GROUP_ID, sealed) == b"k" * 32
 

@@ -40,10 +40,12 @@ from chalicelib.storage.hints import AwsHints
 from chalicelib.storage.idempotency import AwsIdempotency
 from chalicelib.storage.items import Items
 from chalicelib.storage.keyring import AwsKeyring
+from chalicelib.storage.objects import Objects
 from chalicelib.storage.outbox import AwsOutbox
 from chalicelib.storage.peer_filters import AwsPeerFilters
 from chalicelib.storage.peer_heads import AwsPeerHeads
 from chalicelib.storage.pending_log import AwsPendingLog
+from chalicelib.storage.queues import Queues
 from chalicelib.storage.rebuild_jobs import AwsRebuildJobs
 from chalicelib.storage.scans import AwsScans
 from chalicelib.storage.sealing import Sealer
@@ -121,7 +123,7 @@ def container(stage: str, clock: SettableClock) -> AwsPorts:
     sealer = Sealer(keys)
     items = Items(keys, sealer, clock)
     account_rows = AccountRows(sealer)
-    objects = AwsFilterObjects(stage)
+    objects = AwsFilterObjects(Objects(stage, "filters"))
     alarms = AwsAlarms(stage, clock)
     return AwsPorts(
         stage=stage,
@@ -138,7 +140,7 @@ def container(stage: str, clock: SettableClock) -> AwsPorts:
         idempotency=AwsIdempotency(database, keys, sealer),
         buckets=AwsBuckets(database),
         keyring=AwsKeyring(keys),
-        hints=AwsHints(stage, alarms),
+        hints=AwsHints(Queues(stage, alarms)),
         trust_lists=AwsTrustLists(database, clock),
         peer_heads=AwsPeerHeads(database),
         filter_objects=objects,

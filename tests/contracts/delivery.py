@@ -24,6 +24,7 @@ from chalicelib.storage.delivery_users import AwsMemberships, AwsUsers
 from chalicelib.storage.delivery_wakes import AwsWakes
 from chalicelib.storage.dynamodb import Database
 from chalicelib.storage.objects import Objects
+from chalicelib.storage.queues import Queues
 from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
 from tests.fakes.clock import START, SettableClock
@@ -43,7 +44,7 @@ class DsPorts:
 
     clock: SettableClock
     lose_reply: Callable[[str, str], None]
-    rotate_state_key: Callable[[], object]
+    rotate_hub_key: Callable[[], object]
     groups: ports.Groups
     objects: ports.GroupObjects
     garbage: ports.Garbage
@@ -115,7 +116,7 @@ def memory() -> DsPorts:
     return DsPorts(
         clock=world.clock,
         lose_reply=lambda port, method: world.fail(port, method, when="after"),
-        rotate_state_key=world.keys.rotate,
+        rotate_hub_key=world.keys.rotate,
         groups=world.groups,
         objects=world.objects,
         garbage=world.garbage,
@@ -142,7 +143,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
     return DsPorts(
         clock=clock,
         lose_reply=lambda _port, _method: aws.lose_next_reply(),
-        rotate_state_key=lambda: data_keys.rotate("group-state"),
+        rotate_hub_key=lambda: data_keys.rotate("group-state"),
         groups=AwsGroups(database, bucket, sealer, clock),
         objects=AwsGroupObjects(database, bucket, sealer, clock),
         garbage=AwsGarbage(database, bucket, shards),
@@ -150,7 +151,7 @@ def on_aws(stage: str, clock: SettableClock) -> DsPorts:
         inboxes=AwsInboxes(database),
         shards=shards,
         wakes=AwsWakes(database),
-        hints=AwsFanoutHints(stage, AwsAlarms(stage, clock)),
+        hints=AwsFanoutHints(Queues(stage, AwsAlarms(stage, clock))),
         memberships=AwsMemberships(database, data_keys),
         users=AwsUsers(database, data_keys, sealer),
         directory=AwsDirectory(database, data_keys, sealer, clock),

@@ -14,7 +14,7 @@ from chalicelib.storage.delivery_account_events import AwsAccountEvents
 from chalicelib.storage.dynamodb import Database
 from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
-from tests.contracts.races import race, winners
+from tests.contracts.races import race
 from tests.fakes.account_events import MemoryAccountEvents
 from tests.fakes.clock import START as NOW
 from tests.fakes.clock import SettableClock
@@ -56,20 +56,6 @@ def test_an_event_is_taken_as_it_was_added(side: Side, event: AccountEvent) -> N
     side.events.add(event)
     assert content(side.take(event=event)) == content(event)
     assert [content(one) for one in side.events.removed(ALICE, NOW)] == [content(event)]
-
-
-def test_an_event_is_taken_by_one_worker(side: Side) -> None:
-    side.events.add(EVENT)
-    outcomes = race(*(lambda: side.events.take(EVENT, NOW, NOW + MINUTE) for _ in range(6)))
-    assert winners(outcomes, AssertionError) == 6
-    assert sum(event is not None for event in outcomes) == 1
-
-
-def test_a_worker_that_dies_gives_its_event_up(side: Side) -> None:
-    side.events.add(EVENT)
-    side.take()
-    assert side.events.take(EVENT, NOW + MINUTE - 1, NOW + 2 * MINUTE) is None
-    side.take(NOW + MINUTE)
 
 
 def test_an_event_that_is_not_due_done_or_unknown_is_not_taken(side: Side) -> None:

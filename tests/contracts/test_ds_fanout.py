@@ -8,7 +8,7 @@ from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.delivery.state import MEMBERSHIPS, Behind, GroupId, Shard
 from chalicelib.services.ports import Lost
 from tests.contracts.delivery import GROUP, HEAD, DsPorts, commit, following
-from tests.contracts.races import race, winners
+from tests.contracts.races import race
 from tests.fakes.clock import START
 
 OTHER = GroupId(b"another")
@@ -51,15 +51,6 @@ def test_a_shard_is_leased_to_one_worker(ds: DsPorts) -> None:
     assert again.version > lease.version
 
 
-def test_of_many_workers_one_gets_a_shard_that_is_new_or_was_given_back(ds: DsPorts) -> None:
-    ds.create()
-    for _ in range(2):
-        leases = race(*(lambda: ds.shards.take(GROUP, 0, START, START + MINUTE) for _ in range(6)))
-        assert winners(leases, AssertionError) == 6
-        (lease,) = [lease for lease in leases if isinstance(lease, Shard)]
-        ds.shards.save(dataclasses.replace(lease, leased_until=0))
-
-
 def test_a_shard_that_is_not_there_is_not_taken(ds: DsPorts) -> None:
     ds.create()
     assert ds.shards.take(GROUP, 1, START, START + MINUTE) is None
@@ -76,6 +67,14 @@ def test_what_a_worker_saves_is_what_the_next_one_takes(ds: DsPorts) -> None:
     lease = taken(ds)
     assert (lease.cursor, lease.sent, lease.behind) == (3, {"eu.ds.example": 2}, behind)
     assert next(shard for shard in ds.shards.of(GROUP) if shard.shard == 0) == lease
+
+
+def test_a_shard_remembers_which_rows_could_not_be_read(ds: DsPorts) -> None:
+    ds.create()
+    unread = {1: START, 1 << 40: START + SECOND}
+    saved = ds.shards.save(dataclasses.replace(taken(ds), unread=unread, leased_until=0))
+    assert saved.unread == unread
+    assert taken(ds).unread == unread
 
 
 def test_a_worker_whose_shard_was_taken_since_saves_nothing(ds: DsPorts) -> None:
@@ -156,6 +155,23 @@ def test_a_group_that_was_settled_is_not_postponed_into_being_due(ds: DsPorts) -
     ds.wakes.settle(GROUP, 1)
     ds.wakes.postpone(GROUP, START)
     assert due(ds, START + MINUTE) == []
+
+
+def test_a_group_whose_log_has_grown_since_is_not_put_off(ds: DsPorts) -> None:
+    ds.create()
+    ds.say(b"hello")
+    ds.wakes.postpone(GROUP, START + 5 * MINUTE, 1)
+    assert due(ds, START + MINUTE) == [GROUP]
+    ds.wakes.postpone(GROUP, START + 5 * MINUTE, 2)
+    assert due(ds, START + MINUTE) == []
+
+
+def test_a_group_is_retired_only_where_it_has_no_head(ds: DsPorts) -> None:
+    ds.create()
+    for group_id in (GROUP, OTHER):
+        for _ in range(2):
+            ds.wakes.retire(group_id)
+    assert due(ds, START + MINUTE) == [GROUP]
 
 
 def test_those_that_have_been_due_longest_come_first(ds: DsPorts) -> None:

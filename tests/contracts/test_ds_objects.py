@@ -189,6 +189,8 @@ def test_of_a_purged_group_its_head_is_left_so_that_its_id_stays_used(ds: DsPort
     deleted = following(head, deleted=True, root=Ref(b""))
     ds.groups.advance(head, deleted, [commit(head)], past)
     delivered(ds, 3)
+    ds.clock.advance(2 * SECOND)
+    assert ds.wakes.due(START + DAY, 10) == [GROUP]
     other = ds.store(b"of another group", group_id=OTHER)
     for _ in range(2):
         ds.garbage.purge(GROUP)
@@ -199,6 +201,7 @@ def test_of_a_purged_group_its_head_is_left_so_that_its_id_stays_used(ds: DsPort
     assert ds.garbage.named(GROUP, START) == (NONE, NONE)
     assert ds.shards.of(GROUP) == []
     ds.clock.advance(2 * SECOND)
+    assert ds.wakes.due(START + DAY, 10) == [], "nobody delivers what is no more"
     assert ds.garbage.groups(None, 10) == [OTHER]
     assert ds.objects.of(OTHER).load([other])
 

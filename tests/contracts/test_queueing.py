@@ -13,12 +13,14 @@ from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Lost
+from chalicelib.services.queueing.shares import ENTRY_COST, MOST_GROUPS, MOST_HUBS, Sender
 from chalicelib.services.queueing.state import LARGEST_ANSWER, Append, Entry, Head, QueueId, Stream, StreamKey
 from tests.contracts import aws, queueing
 from tests.contracts.queueing import QueuePorts
 from tests.contracts.races import race, winners
 from tests.fakes.clock import START, SettableClock
 
+SENDER = Sender(b"the hub.", b"a group.")
 STREAM, OTHER_STREAM = StreamKey(b"s" * 32), StreamKey(b"t" * 32)
 MESSAGE = b"a message"
 DIGEST = hashlib.sha256(MESSAGE).digest()
@@ -54,7 +56,9 @@ def append_to(
     for number, size in enumerate(sizes, before.seq + 1):
         total += size
         entries.append(Entry(number, Domain("us.example"), b"group", seq, START, DIGEST, size, total, gone_at))
-    return Append(before, stream, seq, tuple(entries))
+    shares = before.shares_with(SENDER, sum(sizes) + ENTRY_COST * len(sizes))
+    assert shares is not None
+    return Append(before, stream, seq, tuple(entries), shares)
 
 
 def store(ports: QueuePorts) -> None:
@@ -111,10 +115,11 @@ def rotated(before: Head, key: bytes, at: int) -> Head:
 def test_keys_change_and_nothing_else(ports: QueuePorts) -> None:
     store(ports)
     before = made(ports)
-    ports.entries.append([append_to(before, 5)])
+    append = append_to(before, 5)
+    ports.entries.append([append])
     ports.heads.rotate(before, rotated(before, b"new", START))
     assert load(ports) == dataclasses.replace(
-        rotated(before, b"new", START), seq=1, total=5, last_stream=STREAM, last_seq=1
+        rotated(before, b"new", START), seq=1, total=5, last_stream=STREAM, last_seq=1, shares=append.shares
     )
 
 
@@ -200,12 +205,44 @@ def test_an_entry_is_read_as_it_was_put_and_counted(ports: QueuePorts) -> None:
     append = append_to(before, 5, 6, seq=9)
     assert ports.entries.append([append]) == frozenset()
     after = load(ports)
-    assert after == dataclasses.replace(before, seq=2, total=11, last_stream=STREAM, last_seq=9)
+    assert after == dataclasses.replace(before, seq=2, total=11, last_stream=STREAM, last_seq=9, shares=append.shares)
     found = ports.entries.read(before.queue_id, 0, 2, 10, START)
     assert [dataclasses.replace(entry, gone_at=0) for entry in found] == [
         dataclasses.replace(entry, gone_at=0) for entry in append.entries
     ]
     assert all(0 <= entry.gone_at - (START + 30 * DAY) <= SECOND for entry in found)
+
+
+def test_shares_are_as_they_were_appended_with_all_counters_in_use(ports: QueuePorts) -> None:
+    store(ports)
+    made(ports)
+    for seq in range(1, MOST_HUBS + MOST_GROUPS):
+        sender = Sender(bytes([seq % (MOST_HUBS + 1)]) * 8, bytes([seq]) * 8)
+        standing = load(ports)
+        shares = standing.shares_with(sender, ENTRY_COST + seq)
+        assert shares is not None
+        append = dataclasses.replace(append_to(standing, seq, seq=seq), shares=shares)
+        assert ports.entries.append([append]) == frozenset()
+        assert load(ports).shares == shares
+        if seq == MOST_GROUPS:
+            ports.heads.mark(standing.queue_id, 1, 1, 0)
+            assert load(ports).shares == shares, "what lets go of entries counts nothing"
+    kept = load(ports).shares
+    assert (len(kept.older.groups.counts), len(kept.newer.hubs.counts)) == (MOST_GROUPS, MOST_HUBS - 1)
+
+
+def test_of_two_appends_at_once_the_shares_have_the_one_that_won(ports: QueuePorts) -> None:
+    store(ports)
+    before = made(ports)
+    senders = [Sender(bytes([one]) * 8, b"a group.") for one in range(4)]
+    appends = []
+    for sender in senders:
+        shares = before.shares_with(sender, ENTRY_COST + 5)
+        assert shares is not None
+        appends.append(dataclasses.replace(append_to(before, 5), shares=shares))
+    outcomes = race(*(partial(ports.entries.append, [append]) for append in appends))
+    (won,) = [append for append, outcome in zip(appends, outcomes, strict=True) if outcome == frozenset()]
+    assert load(ports).shares == won.shares
 
 
 def test_reads_are_bounded_on_every_side(ports: QueuePorts) -> None:

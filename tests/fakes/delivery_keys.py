@@ -35,7 +35,7 @@ class MemoryDsKeys(Fake):
         return self._key(f"sender {group_id.hex()} {cipher_suite}", KEY_SIZES[cipher_suite])
 
     @fallible
-    def state_key(self) -> tuple[int, bytes]:
+    def hub_key(self) -> tuple[int, bytes]:
         private = X25519PrivateKey.from_private_bytes(self._state(self.epoch))
         return self.epoch, private.public_key().public_bytes_raw()
 
@@ -62,8 +62,11 @@ class MemoryDsKeys(Fake):
     @fallible
     def open(self, purpose: str, name: bytes, sealed: bytes) -> bytes:
         if len(sealed) < 28:
-            raise InvalidTag
-        return AESGCM(self._key("seal")).decrypt(sealed[:12], sealed[12:], purpose.encode() + b"\0" + name)
+            raise CannotOpen
+        try:
+            return AESGCM(self._key("seal")).decrypt(sealed[:12], sealed[12:], purpose.encode() + b"\0" + name)
+        except InvalidTag as failure:
+            raise CannotOpen from failure
 
     def rotate(self) -> None:
         """Begin the next epoch of the state key."""

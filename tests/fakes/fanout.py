@@ -53,7 +53,7 @@ class MemoryShards(Fake):
         return [self.tables.shards[group_id, number] for number in numbers]
 
     def _keep(self, shard: Shard) -> Shard:
-        kept = dataclasses.replace(shard, sent=dict(shard.sent), behind=dict(shard.behind))
+        kept = dataclasses.replace(shard, sent=dict(shard.sent), behind=dict(shard.behind), unread=dict(shard.unread))
         self.tables.shards[shard.group_id, shard.shard] = kept
         return kept
 
@@ -78,9 +78,9 @@ class MemoryWakes(Fake):
         return [group_id for _, group_id in found[:most]]
 
     @fallible
-    def postpone(self, group_id: GroupId, next_at: int, *, waiting: bool = False) -> None:
+    def postpone(self, group_id: GroupId, next_at: int, seq: int | None = None, *, waiting: bool = False) -> None:
         known = self.tables.wakes.get(group_id)
-        if known is not None:
+        if known is not None and (seq is None or known.seq <= seq):
             known.next_at, known.touched, known.waiting = next_at, self.clock(), waiting
 
     @fallible
@@ -88,6 +88,11 @@ class MemoryWakes(Fake):
         known = self.tables.wakes.get(group_id)
         if known is not None and known.seq <= seq:
             del self.tables.wakes[group_id]
+
+    @fallible
+    def retire(self, group_id: GroupId) -> None:
+        if group_id not in self.tables.heads:
+            self.tables.wakes.pop(group_id, None)
 
 
 class MemoryFanoutHints(Fake):

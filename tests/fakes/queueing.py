@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Clock, Lost
+from chalicelib.services.queueing.shares import CAPACITY
 from chalicelib.services.queueing.state import (
     LARGEST_ANSWER,
-    MOST_BYTES,
     Append,
     Entry,
     Head,
@@ -171,15 +171,22 @@ class MemoryQueueEntries(Fake):
             require(entry.seq == append.seq, "an entry is of another row")
             require(entry.body in self.tables.bodies, "an entry without its message")
             require(self.tables.bodies[entry.body][1] >= entry.gone_at + 7 * DAY, "the message goes before its entry")
-        pending = total - append.before.freed
-        require(number - append.before.acknowledged <= 10_000 and pending <= MOST_BYTES, "the queue is full")
+        after = dataclasses.replace(append.before, seq=number, total=total)
+        require(after.end - after.beginning <= CAPACITY, "the queue is full")
+        put_in = sum(append.shares.newer.hubs.counts.values())
+        require(append.shares.border + put_in == after.end, "the shares count something else than what was put in")
 
     def _do(self, append: Append) -> None:
         queue_id, last = append.before.queue_id, append.entries[-1]
         self.tables.entries.setdefault(queue_id, {}).update({entry.number: entry for entry in append.entries})
         known = self.tables.heads[queue_id]
         self.tables.heads[queue_id] = dataclasses.replace(
-            known, seq=last.number, total=last.total, last_stream=append.stream, last_seq=append.seq
+            known,
+            seq=last.number,
+            total=last.total,
+            last_stream=append.stream,
+            last_seq=append.seq,
+            shares=append.shares,
         )
 
 

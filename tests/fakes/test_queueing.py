@@ -8,7 +8,8 @@ import pytest
 
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.queueing.state import MOST_BYTES, Append, Entry, Head, QueueId, Stream, StreamKey
+from chalicelib.services.queueing.shares import CAPACITY, ENTRY_COST, Sender, Shares
+from chalicelib.services.queueing.state import Append, Entry, Head, QueueId, Stream, StreamKey
 from tests.fakes.clock import START
 from tests.fakes.faults import Misuse
 from tests.fakes.queueing import QueueWorld
@@ -18,8 +19,10 @@ HEAD = Head(QUEUE, 1, b"key", b"t" * 32, START, active_at=START, updated_at=0)
 BODY = hashlib.sha256(b"hello").digest()
 ENTRY = Entry(1, Domain("us.example"), b"group", 7, START, BODY, 5, 5, START + 30 * DAY)
 STREAM = StreamKey(b"s" * 32)
-GOOD = Append(HEAD, STREAM, 7, (ENTRY,))
-FULL = dataclasses.replace(HEAD, total=MOST_BYTES)
+SENDER = Sender(b"the hub.", b"a group.")
+GOOD = Append(HEAD, STREAM, 7, (ENTRY,), Shares().plus(SENDER, ENTRY_COST + 5))
+FULL = dataclasses.replace(HEAD, total=CAPACITY - ENTRY_COST)
+TOO_MUCH = Shares(FULL.end).plus(SENDER, ENTRY_COST + 5)
 
 
 @pytest.fixture
@@ -50,7 +53,12 @@ def test_what_is_right_is_taken(world: QueueWorld) -> None:
         [with_entry(seq=8)],
         [with_entry(body=bytes(32))],
         [with_entry(gone_at=START + 31 * DAY)],
-        [dataclasses.replace(with_entry(total=MOST_BYTES + 5), before=FULL)],
+        [
+            dataclasses.replace(
+                with_entry(total=FULL.total + 5), before=FULL, shares=Shares(FULL.end).plus(SENDER, 6149)
+            )
+        ],
+        [dataclasses.replace(GOOD, shares=Shares())],
         [
             dataclasses.replace(GOOD, before=dataclasses.replace(HEAD, queue_id=QueueId(bytes([n]) * 16)))
             for n in range(51)

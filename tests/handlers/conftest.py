@@ -17,7 +17,7 @@ from moto.sns.models import sns_backends
 from chalicelib import wiring
 from chalicelib.config import Role
 from chalicelib.protocol.glados.trust import Peer, PeerKeys, TrustList
-from chalicelib.storage import clients, queues
+from chalicelib.storage import clients
 from chalicelib.wiring import delivery, groups, provider
 from infra import operator
 from infra.local.authority import Authority, Identity
@@ -57,7 +57,7 @@ def clock() -> SettableClock:
 @contextlib.contextmanager
 def deployed(environment: dict[str, str], clock: SettableClock, role: Role) -> Iterator[None]:
     """Be a container of a stage, with the tables, queues and keys of the data stack."""
-    kept = (wiring, provider, delivery, groups, clients, queues)
+    kept = (wiring, provider, delivery, groups, clients)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
         for name, value in environment.items():

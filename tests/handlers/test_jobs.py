@@ -32,7 +32,7 @@ class Work:
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     work = Work()
-    for name in ("delivery", "sequencer", "publication", "following", "rebuild"):
+    for name in ("dispatch", "sequencer", "publication", "following", "rebuild"):
         monkeypatch.setattr(provider, name, lambda: work)
     return work
 
@@ -72,7 +72,7 @@ class Queue:
         return sum(int(told[name]) for name in names)
 
 
-@pytest.mark.parametrize(("queue", "field", "does"), [("outbox", "outbox_id", "deliver"), ("follow", "gp", "follow")])
+@pytest.mark.parametrize(("queue", "field", "does"), [("outbox", "outbox_id", "work_off"), ("follow", "gp", "follow")])
 def test_a_bad_message_stays_and_the_good_ones_are_deleted(
     edge: Edge, work: Work, batch_failed: type[Exception], queue: str, field: str, does: str
 ) -> None:
@@ -93,7 +93,7 @@ def test_a_message_that_is_no_hint_of_ours_fails_alone(edge: Edge, work: Work, b
     outbox = Queue(edge, "outbox")
     with pytest.raises(batch_failed, match="1 of 2"):
         outbox.hand_over({"other": 1}, {"outbox_id": "one"})
-    assert (work.done, outbox.left()) == ([("deliver", "one")], 1)
+    assert (work.done, outbox.left()) == ([("work_off", "one")], 1)
 
 
 def test_a_batch_of_the_sequencer_makes_one_pass_and_deletes_all(edge: Edge, work: Work) -> None:

@@ -37,7 +37,7 @@ def test_a_user_is_registered_found_taken_over_and_restored(
     told = [event for event in alpha.call("GET", "/v1/events").json["events"] if event["type"] == "mapping.superseded"]
     assert told[-1]["data"]["by"] == {"provider_id": "beta", "provider_name": "Beta", "gp": "eu"}
     assert told[-1]["data"]["mapping_id"] == mapping["mapping_id"]
-    due = provider.delivery().outbox.due(clock(), 100)
+    due = provider.dispatch().outbox.due(clock(), 100)
     assert any(told[-1]["id"] in outbox_id for outbox_id in due), "the webhook waits in the outbox"
 
     again = beta.call("POST", "/v1/preferences", {"sii": number, "user_id": "alice.b", "choice": "prefer"})

@@ -9,7 +9,7 @@ from chalicelib.handlers import qs_doors
 from chalicelib.handlers.routing import GladosApp
 from chalicelib.protocol.delivery.media import DS_FANOUT, DS_FANOUT_RESPONSE, QS_FETCHED, QS_MESSAGE
 from chalicelib.protocol.delivery.parts import BodyReference
-from chalicelib.protocol.delivery.queue_requests import Acknowledge, DeleteQueue, Fetch, QSMessage
+from chalicelib.protocol.delivery.queue_requests import Acknowledge, DeleteQueue, Fetch, QSBody, QSMessage
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse, Fetched
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.tls import decode
@@ -151,3 +151,26 @@ def test_the_address_of_whoever_creates_queues_is_what_is_limited(
     assert answer.headers["retry-after"] == "6"
     assert post("create-queue", Owner(qs, "client 5").creation()).status == 204
     Owner(qs, "from elsewhere").create("198.51.100.7")
+
+
+@pytest.mark.parametrize("route", ["fetch", "acknowledge", "delete-queue", "update-queue"])
+def test_the_address_that_strangers_come_from_is_turned_away_at_every_route(
+    post: Post, qs: Qs, world: QueueWorld, alice: Owner, route: str
+) -> None:
+    alice.create()
+    wrong: dict[str, QSBody] = {
+        "fetch": Fetch(0, 500, 20_000, alice.fresh()),
+        "acknowledge": Acknowledge(0, alice.fresh()),
+        "delete-queue": DeleteQueue(alice.fresh()),
+        "update-queue": alice.rotation("mallory")[0].request.body,
+    }
+    forged = alice.sign(wrong[route], key=bytes(32))
+    for _ in range(300):
+        post(route, forged).problem(403, "not-permitted")
+    world.faults.calls.clear()
+    for _ in range(2):
+        answer = post(route, forged)
+        answer.problem(429, "too-many-requests")
+        assert answer.headers["retry-after"] == "10"
+    assert world.faults.calls.count(("heads", "load")) <= 2, "the failure that was one too many"
+    assert alice.fetch().last == 0, "at another address"

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.config import Role
 from infra.package import REPOSITORY, NotPackaged, package, stages
+from tests.infra.wired import wired
 
 STAGES = stages()
 QUEUES: dict[str, dict[str, str]] = {
@@ -89,8 +91,8 @@ def settings(stage: str) -> dict[str, Any]:
     return {**config, **own, "lambda_functions": {**config["lambda_functions"], **own.get("lambda_functions", {})}}
 
 
-def role(stage: str) -> str:
-    said: str = settings(stage)["environment_variables"]["GLADOS_ROLE"]
+def role(stage: str) -> Role:
+    said: Role = settings(stage)["environment_variables"]["GLADOS_ROLE"]
     return said
 
 
@@ -117,6 +119,13 @@ def test_each_roles_policy_allows_its_own_tables_indexes_queues_and_bucket_and_n
     form = re.compile(rf"arn:aws:(?:dynamodb|sqs|s3):.*glados-{stage[:2]}-\*-([a-z-]+(?:/index/[a-z]+)?)(?:/\*)?")
     allowed = {found[1] for arn in arns if (found := form.fullmatch(arn))}
     assert allowed == {name for name in needed if not name.endswith("-dead")}
+
+
+def test_each_roles_policy_allows_what_its_adapters_ask_of_tables_and_nothing_more(stage: str) -> None:
+    """Beside that come the scan and the description for a provider's rebuilds, of one table, as its own statement."""
+    policy = json.loads((REPOSITORY / ".chalice" / settings(stage)["iam_policy_file"]).read_text())
+    (tables,) = (one for one in policy["Statement"] if one["Sid"] == "Tables")
+    assert set(tables["Action"]) == {f"dynamodb:{action}" for action in wired(role(stage)).actions}
 
 
 def test_the_template_has_the_api_and_every_queue_handler_and_schedule(

@@ -89,8 +89,8 @@ class Stage(House):
         super().restart()
         forget(wiring, delivery, groups)
         self.vault = groups.vault()
-        self.fanout = groups.fanout()
-        self.accounts = groups.account_desk()
+        self.sweep = groups.sweep()
+        self.account_desk = groups.account_desk()
 
     def person(self, name: str) -> Person:
         """Return a client with a queue here."""

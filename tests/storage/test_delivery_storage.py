@@ -17,6 +17,7 @@ from chalicelib.services.delivery.state import GroupId, PastEpoch, Shard, User
 from chalicelib.services.ports import Lost
 from chalicelib.storage import clients
 from chalicelib.storage.delivery_hints import AwsFanoutHints
+from chalicelib.storage.queues import Queues
 from tests.contracts import aws
 from tests.contracts.delivery import ANSWER, GROUP, HEAD, ROOT, DsPorts, answer, commit, following, message, on_aws
 from tests.contracts.test_ds_directory import ALICE, LAPTOP, PHONE, package
@@ -157,7 +158,7 @@ def test_hints_go_in_one_call_and_carry_group_and_shards_only(ds: DsPorts, stage
 def test_a_hint_that_is_lost_is_an_alarm_and_no_error() -> None:
     aws.emulator()
     alarms = MemoryAlarms(Faults())
-    AwsFanoutHints("no-such-stage", alarms).fan_out(GROUP, [0])
+    AwsFanoutHints(Queues("no-such-stage", alarms)).fan_out(GROUP, [0])
     assert alarms.raised == [("hint-lost", "fanout")]
 
 

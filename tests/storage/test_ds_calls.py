@@ -21,15 +21,18 @@ from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.posting import Posting
 from chalicelib.services.delivery.recipients import Recipients
 from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
+from chalicelib.services.delivery.sweeping import Sweep
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.limits import Limits
+from chalicelib.services.queueing.shares import ENTRY_COST, Sender
 from chalicelib.services.queueing.state import Append, Entry, StreamKey
 from chalicelib.storage import clients
 from chalicelib.storage.delivery_memory import RememberedObjects
@@ -72,12 +75,7 @@ class Container:
         self.sending = Sending(ds.groups, self.vault, scribe, removals, ds.hints, limits)
         self.information = Information(ds.groups, self.vault, scribe, senders, vouching, ds.uploads, ds.keys, domains)
         enqueueing = self.qs.qs().enqueueing
-        self.fanout = Fanout(
-            ds.groups,
-            ds.shards,
-            ds.wakes,
-            ds.hints,
-            Recipients(ds.groups, self.vault),
+        posting = Posting(
             PeerQueueingServices(
                 EU,
                 lambda request: enqueueing.enqueue(request, EU),
@@ -85,12 +83,20 @@ class Container:
                 calls,
             ),
             Enclosures(ds.peer_bodies, EU),
-            MembershipLog(ds.memberships, lambda _user, _group_id: None),
             removals,
             alarms,
-            clock,
             EU,
         )
+        self.fanout = Fanout(
+            ds.shards,
+            ds.hints,
+            Recipients(ds.groups, self.vault),
+            posting,
+            MembershipLog(ds.memberships, lambda _user, _group_id: None),
+            alarms,
+            clock,
+        )
+        self.sweep = Sweep(ds.groups, ds.shards, ds.wakes, self.fanout, self.vault, removals, alarms, clock)
 
     def group(self, members: int, *configs: ClientQueueConfig) -> CrowdGroup:
         group = CrowdGroup(members, self.vault)
@@ -180,7 +186,7 @@ def test_a_message_to_a_whole_shard_is_a_twentieth_of_a_call_for_each(
         if number:  # At first the shard is new.
             assert calls <= Counter(UpdateItem=1, Query=2, BatchGetItem=8, PutItem=3, TransactWriteItems=10)
             assert calls.total() <= 0.05 * 500
-    service.fanout.wake(group.group_id)
+    service.sweep.wake(group.group_id)
     seq = service.ds.head(group.group_id).seq
     assert {shard.cursor for shard in service.ds.shards.of(group.group_id)} == {seq}
     assert group.group_id not in service.ds.wakes.due(service.clock() + DAY, 100)
@@ -188,9 +194,9 @@ def test_a_message_to_a_whole_shard_is_a_twentieth_of_a_call_for_each(
 
 def test_a_group_that_is_delivered_is_looked_at_and_not_worked_on(service: Container) -> None:
     group = service.group(40)
-    service.fanout.wake(group.group_id)
+    service.sweep.wake(group.group_id)
     with counted() as calls:
-        service.fanout.wake(group.group_id)
+        service.sweep.wake(group.group_id)
     assert calls <= Counter(BatchGetItem=1, Query=1, DeleteItem=1)
 
 
@@ -216,7 +222,9 @@ def fill(service: Container, owner: Owner, count: int, *, gone_at: int) -> None:
             qs.bodies.put(sha256, message, service.clock() + DAY)
             total = number * len(message)
             entries.append(Entry(number, EU, b"group", number, service.clock(), sha256, len(message), total, gone_at))
-        assert not qs.entries.append([Append(head, StreamKey(b"stream"), entries[-1].seq, tuple(entries))])
+        shares = head.shares_with(Sender(b"the hub.", b"a group."), sum(one.size + ENTRY_COST for one in entries))
+        assert shares is not None
+        assert not qs.entries.append([Append(head, StreamKey(b"stream"), entries[-1].seq, tuple(entries), shares)])
 
 
 @dataclasses.dataclass

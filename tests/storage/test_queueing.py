@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from cryptography.exceptions import InvalidTag
 
-from chalicelib.errors import Refusal
+from chalicelib.errors import NotPermitted, Refusal, TooManyRequests
 from chalicelib.protocol.delivery.parts import Reference
+from chalicelib.protocol.delivery.queue_requests import Fetch
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.queueing.state import LARGEST_ANSWER
@@ -80,6 +81,28 @@ def test_a_fetch_is_three_reads_and_an_acknowledgement_four_calls(qs: Qs) -> Non
     with counted() as calls:
         alice.acknowledge(5)
     assert calls == {"BatchGetItem": 1, "Query": 1, "BatchWriteItem": 1, "UpdateItem": 1}
+
+
+def test_strangers_cost_a_read_and_a_hundredth_of_a_write_and_nothing_once_they_are_turned_away(qs: Qs) -> None:
+    alice = qs.owner("alice")
+
+    def try_it() -> type[Exception] | None:
+        fetch = Fetch(0, 500, 20_000, alice.fresh())
+        try:
+            qs.reading.fetch(alice.sign(fetch, key=bytes(32)), "198.51.100.7")
+        except Refusal as refused:
+            return type(refused)
+        return None
+
+    with counted() as calls:
+        while (refused := try_it()) is NotPermitted:
+            pass
+    assert refused is TooManyRequests
+    assert calls["BatchGetItem"] > 200
+    assert sum(calls.values()) - calls["BatchGetItem"] < 30
+    with counted() as calls:
+        assert [try_it() for _ in range(50)] == [TooManyRequests] * 50
+    assert not calls
 
 
 # --- races

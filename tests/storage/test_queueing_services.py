@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from chalicelib import errors
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queueing import (
     ClientQueueConfig,
@@ -47,6 +48,21 @@ def answering(status: int, body: bytes) -> QueueingServices:
 
 def test_the_service_of_ones_own_domain_is_called() -> None:
     assert services(None).enqueue(HERE, REQUEST) == LOCAL
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"), [(errors.TooManyRequests("rows-by-group", 1), 429), (errors.InvalidValue("no row"), 400)]
+)
+def test_what_ones_own_service_refuses_is_told_as_anothers_refusal_would_be(
+    refusal: errors.Refusal, status: int
+) -> None:
+    def refusing(_: EnqueueRequest) -> EnqueueResponse:
+        raise refusal
+
+    peers = MemoryDsPeers(Faults(), Tables(), SettableClock())
+    with pytest.raises(Refused) as refused:
+        PeerQueueingServices(HERE, refusing, peers, MemoryPeerCalls(Faults())).enqueue(HERE, REQUEST)
+    assert refused.value.status == status
 
 
 def test_another_domain_is_asked_and_its_answer_returned() -> None:

@@ -6,7 +6,7 @@ from typing import Self
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.group_updates import public_content, read_proposals
 from chalicelib.protocol.delivery.parts import Freshness
-from chalicelib.protocol.delivery.sealed import Sealed, read_state_key
+from chalicelib.protocol.delivery.sealed import Sealed, read_sealed_state_key
 from chalicelib.protocol.mls.framing import ContentType, FramedContent, MLSMessage, PrivateMessage
 from chalicelib.protocol.tls import Reader, optional, vector
 
@@ -17,12 +17,12 @@ class SendMessage:
 
     application_message: MLSMessage
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct; the message must be a private one with application data."""
-        request = cls(MLSMessage.read(reader), Freshness.read(reader), reader.optional(read_state_key))
+        request = cls(MLSMessage.read(reader), Freshness.read(reader), reader.optional(read_sealed_state_key))
         # [mds-send-1] It is a PrivateMessage that holds application data: the rest of it is closed to us.
         if request.message.content_type != ContentType.APPLICATION:
             raise DecodeError("a message to be sent holds no application data")
@@ -30,7 +30,7 @@ class SendMessage:
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return self.application_message.encode() + self.freshness.encode() + optional(self.state_key)
+        return self.application_message.encode() + self.freshness.encode() + optional(self.sealed_state_key)
 
     @property
     def message(self) -> PrivateMessage:
@@ -51,18 +51,18 @@ class SelfRemoveRequest:
 
     proposal: MLSMessage
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct; the message must be a public proposal."""
         proposal = MLSMessage.read(reader)
         public_content(proposal, ContentType.PROPOSAL)
-        return cls(proposal, Freshness.read(reader), reader.optional(read_state_key))
+        return cls(proposal, Freshness.read(reader), reader.optional(read_sealed_state_key))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return self.proposal.encode() + self.freshness.encode() + optional(self.state_key)
+        return self.proposal.encode() + self.freshness.encode() + optional(self.sealed_state_key)
 
     @property
     def contents(self) -> tuple[FramedContent, ...]:
@@ -81,12 +81,12 @@ class SubmitProposals:
 
     proposals: tuple[MLSMessage, ...]
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct: one public proposal or more, and one group."""
-        request = cls(read_proposals(reader), Freshness.read(reader), reader.optional(read_state_key))
+        request = cls(read_proposals(reader), Freshness.read(reader), reader.optional(read_sealed_state_key))
         # [mds-propose-1] There is something to store, and one group to store it in.
         if len({content.group_id for content in request.contents}) != 1:
             raise DecodeError("the proposals of one request do not name one group")
@@ -94,7 +94,7 @@ class SubmitProposals:
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return vector(self.proposals) + self.freshness.encode() + optional(self.state_key)
+        return vector(self.proposals) + self.freshness.encode() + optional(self.sealed_state_key)
 
     @property
     def contents(self) -> tuple[FramedContent, ...]:

@@ -12,7 +12,7 @@ from typing import Self
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.parts import Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
-from chalicelib.protocol.delivery.sealed import Sealed, read_state_key
+from chalicelib.protocol.delivery.sealed import Sealed, read_sealed_state_key
 from chalicelib.protocol.mls.framing import (
     ContentType,
     FramedContent,
@@ -112,7 +112,7 @@ class CreateGroupRequest:
     key_package: KeyPackage
     client_queue_config: ClientQueueConfig
     group_info: GroupInfo
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -122,7 +122,7 @@ class CreateGroupRequest:
             KeyPackage.read(reader),
             ClientQueueConfig.read(reader),
             GroupInfo.read(reader),
-            reader.optional(read_state_key),
+            reader.optional(read_sealed_state_key),
         )
 
     def encode(self) -> bytes:
@@ -132,7 +132,7 @@ class CreateGroupRequest:
             + self.key_package.encode()
             + self.client_queue_config.encode()
             + self.group_info.encode()
-            + optional(self.state_key)
+            + optional(self.sealed_state_key)
         )
 
 
@@ -141,16 +141,16 @@ class PlainUpdate:
     """A commit that adds nobody: the body of several requests."""
 
     group_update: MLSGroupUpdate
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the struct."""
-        return cls(MLSGroupUpdate.read(reader), reader.optional(read_state_key))
+        return cls(MLSGroupUpdate.read(reader), reader.optional(read_sealed_state_key))
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return self.group_update.encode() + optional(self.state_key)
+        return self.group_update.encode() + optional(self.sealed_state_key)
 
     @property
     def group_id(self) -> bytes:
@@ -189,7 +189,7 @@ class AddingUpdate:
     group_update: MLSGroupUpdate
     welcomes: tuple[MLSMessage, ...] = ()
     added: tuple[AddedClient, ...] = ()
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -198,12 +198,12 @@ class AddingUpdate:
             MLSGroupUpdate.read(reader),
             read_welcomes(reader),
             reader.vector(AddedClient.read),
-            reader.optional(read_state_key),
+            reader.optional(read_sealed_state_key),
         )
 
     def encode(self) -> bytes:
         """Return the struct's encoding."""
-        return self.group_update.encode() + vector(self.welcomes) + vector(self.added) + optional(self.state_key)
+        return self.group_update.encode() + vector(self.welcomes) + vector(self.added) + optional(self.sealed_state_key)
 
     @property
     def group_id(self) -> bytes:
@@ -239,7 +239,7 @@ class ResyncClient:
     key_package: KeyPackage | None
     client_queue_config: ClientQueueConfig | None
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -251,7 +251,7 @@ class ResyncClient:
             reader.optional(KeyPackage.read),
             reader.optional(ClientQueueConfig.read),
             Freshness.read(reader),
-            reader.optional(read_state_key),
+            reader.optional(read_sealed_state_key),
         )
         if request.group_id != request.group_update.group_id:
             raise DecodeError("a request and the commit in it name two groups")
@@ -266,7 +266,7 @@ class ResyncClient:
             + optional(self.key_package)
             + optional(self.client_queue_config)
             + self.freshness.encode()
-            + optional(self.state_key)
+            + optional(self.sealed_state_key)
         )
 
 
@@ -278,7 +278,7 @@ class JoinByExternalCommit:
     key_package: KeyPackage | None
     client_queue_config: ClientQueueConfig
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -288,7 +288,7 @@ class JoinByExternalCommit:
             reader.optional(KeyPackage.read),
             ClientQueueConfig.read(reader),
             Freshness.read(reader),
-            reader.optional(read_state_key),
+            reader.optional(read_sealed_state_key),
         )
 
     def encode(self) -> bytes:
@@ -298,7 +298,7 @@ class JoinByExternalCommit:
             + optional(self.key_package)
             + self.client_queue_config.encode()
             + self.freshness.encode()
-            + optional(self.state_key)
+            + optional(self.sealed_state_key)
         )
 
     @property

@@ -8,7 +8,7 @@ from typing import Self
 
 from chalicelib.protocol.delivery.parts import Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
-from chalicelib.protocol.delivery.sealed import Sealed, read_state_key
+from chalicelib.protocol.delivery.sealed import Sealed, read_sealed_state_key
 from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.tls import Reader, opaque, optional, uint64
 
@@ -21,7 +21,7 @@ class UpdateQueueInfo:
     sender: bytes
     client_queue_config: ClientQueueConfig
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -31,7 +31,7 @@ class UpdateQueueInfo:
             reader.opaque(),
             ClientQueueConfig.read(reader),
             Freshness.read(reader),
-            reader.optional(read_state_key),
+            reader.optional(read_sealed_state_key),
         )
 
     def encode(self) -> bytes:
@@ -41,7 +41,7 @@ class UpdateQueueInfo:
             + opaque(self.sender)
             + self.client_queue_config.encode()
             + self.freshness.encode()
-            + optional(self.state_key)
+            + optional(self.sealed_state_key)
         )
 
 
@@ -53,7 +53,7 @@ class WelcomeInfo:
     sender: bytes
     epoch: int
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -63,7 +63,7 @@ class WelcomeInfo:
             reader.opaque(),
             reader.uint64(),
             Freshness.read(reader),
-            reader.optional(read_state_key),
+            reader.optional(read_sealed_state_key),
         )
 
     def encode(self) -> bytes:
@@ -73,7 +73,7 @@ class WelcomeInfo:
             + opaque(self.sender)
             + uint64(self.epoch)
             + self.freshness.encode()
-            + optional(self.state_key)
+            + optional(self.sealed_state_key)
         )
 
 
@@ -85,7 +85,7 @@ class ExternalCommitInfo:
     sender: bytes
     key_package: KeyPackage | None
     freshness: Freshness
-    state_key: Sealed | None = None
+    sealed_state_key: Sealed | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -95,7 +95,7 @@ class ExternalCommitInfo:
             reader.opaque(),
             reader.optional(KeyPackage.read),
             Freshness.read(reader),
-            reader.optional(read_state_key),
+            reader.optional(read_sealed_state_key),
         )
 
     def encode(self) -> bytes:
@@ -105,5 +105,5 @@ class ExternalCommitInfo:
             + opaque(self.sender)
             + optional(self.key_package)
             + self.freshness.encode()
-            + optional(self.state_key)
+            + optional(self.sealed_state_key)
         )

@@ -4,13 +4,13 @@ Where each struct comes from, and what is ours:
 
     DSMessage, DSSenderID, DSSenderType, DSRequest   draft -02; the signature is SignWithLabel, which is ours to say
     DSRequestType                      0 and 1 are -02's; the other numbers are ours, most of the names -02's or -03's
-    CreateGroupRequest                 -02, and `state_key`, which is ours
+    CreateGroupRequest                 -02, and `sealed_state_key`, which is ours
     UpdateQueueInfo, WelcomeInfo, ExternalCommitInfo, ResyncClient, SendMessage
                                        -02's named fields; what stands for its "TBD" is ours
     AddUsers, RemoveUsers, AddClients, RemoveClients, UpdateClient
                                        -02's operations; the group update is -03's; `added` is ours
     DeleteGroupRequest, JoinByExternalCommit, SelfRemoveRequest, MLSGroupUpdate, PartialGroupInfo
-                                       -03, and freshness, queue configs and `state_key`, which are ours
+                                       -03, and freshness, queue configs and `sealed_state_key`, which are ours
     RequestGroupId, PublicKey          operations of -03; bodies ours
     AddPackage, KeyPackages            ideas of -03 and -04; bodies ours
     SubmitProposals, CommitRequest     operations of -06; bodies ours
@@ -216,9 +216,9 @@ class DSRequest:
         return found
 
     @property
-    def state_key(self) -> Sealed | None:
+    def sealed_state_key(self) -> Sealed | None:
         """Return the key of a group in privacy mode, sealed to the hub."""
-        found: Sealed | None = getattr(self.body, "state_key", None)
+        found: Sealed | None = getattr(self.body, "sealed_state_key", None)
         return found
 
     @property

@@ -65,7 +65,7 @@ class Sealed:
         return uint32(self.key_epoch) + opaque(self.ciphertext)
 
 
-def read_state_key(reader: Reader) -> Sealed:
+def read_sealed_state_key(reader: Reader) -> Sealed:
     """Read a group-state key that is sealed to the hub."""
     return Sealed.read_of(reader, STATE_KEY_SIZE)
 

@@ -68,7 +68,7 @@ class Commits:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), asked.message.request.state_key)
+            opened = self.vault.unlock(there(head), asked.message.request.sealed_state_key)
             opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
             head = opened.head
             # [mls-12.4.2-1] Before anything else: the loser of a race hears why, also if its leaf is another's now.

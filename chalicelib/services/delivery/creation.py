@@ -78,7 +78,7 @@ class Creation:
     def _state_key(self, group_id: GroupId, request: CreateGroupRequest) -> bytes | None:
         """[mds-sealed-3] Return the key under which the group is to be sealed, if it is; it must open here."""
         try:
-            return self.vault.state_key(group_id, request.state_key)
+            return self.vault.open_state_key(group_id, request.sealed_state_key)
         except CannotOpen as failure:
             complaint = "the group-state key is not sealed to this service for the group, or is none"
             raise InvalidRequest("mds-sealed-3", complaint) from failure

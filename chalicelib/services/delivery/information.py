@@ -64,7 +64,7 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.key)
-        opened = self.vault.unlock(there(head), request.state_key)
+        opened = self.vault.unlock(there(head), request.sealed_state_key)
         safe = opened.safe
         past = self.groups.past(group_id, request.epoch) if safe is None else safe.epoch(request.epoch, asked.now)
         reference = asked.message.sender_id.value
@@ -87,7 +87,7 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.key)
-        state = self.vault.unlock(there(head), request.state_key).state
+        state = self.vault.unlock(there(head), request.sealed_state_key).state
         try:
             key, user, client = self._outsider(asked, state)
         except (WrongSender, Unavailable) as failure:
@@ -129,7 +129,7 @@ class Information:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), request.state_key)
+            opened = self.vault.unlock(there(head), request.sealed_state_key)
             state = opened.state
             index, leaf = member(state, asked.message)
             head = live(head)

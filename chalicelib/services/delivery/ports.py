@@ -50,8 +50,9 @@ class Groups(Protocol):
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
     and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
     Where the request was answered meanwhile, `create`, `advance` and `append` raise `Lost` too.
-    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone. `forget` deletes the rows
-    up to a seq, that one among them.
+    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone. A row whose contents are
+    gone for good, or not what was stored, stands there as `UNREADABLE`; what may be read yet raises. `forget` deletes
+    the rows up to a seq, that one among them.
     """
 
     def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]: ...
@@ -73,7 +74,8 @@ class Groups(Protocol):
 class GroupObjects(Protocol):
     """Immutable objects of groups, named by their references.
 
-    `of` is the reading side for one group: it loads many at once and raises `LookupError` for one that is not there.
+    `of` is the reading side for one group: it loads many at once and raises `LookupError` for one that is not there, or
+    not as it was stored.
     `put` returns once all are durable; writing one again writes the same bytes. They are written before anything
     refers to them, so those of an attempt that lost stay unreferenced until they are collected. When that was stays
     with them for the collector; of those written `by_day` only when the day was over.
@@ -138,14 +140,16 @@ class Shards(Protocol):
 class Wakes(Protocol):
     """Groups with something to deliver. Each change of the log adds its group, due a little later.
 
-    `due` lists groups whose time has come, those first that have waited longest; `postpone` moves one; `settle`
-    removes it unless the log has grown beyond `seq` since. A group that is postponed as `waiting` is among those alone
-    that are asked for so, until its log grows.
+    `due` lists groups whose time has come, those first that have waited longest; `postpone` moves one, `settle` removes
+    it, either one unless the log has grown beyond `seq` since. A group that is postponed as `waiting` is among those
+    alone that are asked for so, until its log grows. `retire` removes a group that has no head, and nothing where it
+    has one at that moment.
     """
 
     def due(self, now: int, most: int, *, waiting: bool = False) -> list[GroupId]: ...
-    def postpone(self, group_id: GroupId, next_at: int, *, waiting: bool = False) -> None: ...
+    def postpone(self, group_id: GroupId, next_at: int, seq: int | None = None, *, waiting: bool = False) -> None: ...
     def settle(self, group_id: GroupId, seq: int) -> None: ...
+    def retire(self, group_id: GroupId) -> None: ...
 
 
 class FanoutHints(Protocol):
@@ -250,13 +254,14 @@ class DsKeys(Protocol):
     """Keys of this DS, derived from secrets that KMS holds.
 
     `sender_key` is the private key with which this DS is an external sender of a group, in the suite's form; it is
-    always the same for a group and suite. `state_key` is the current epoch and public key to which clients seal the
+    always the same for a group and suite. `hub_key` is the current epoch and public key to which clients seal the
     keys of sealed groups; `open_state_key` opens what they sealed, or raises `CannotOpen`. `digest` is a keyed
-    one-way function, separate for each purpose. `seal` and `open` encrypt what must wait in a row.
+    one-way function, separate for each purpose. `seal` and `open` encrypt what must wait in a row; `open` raises
+    `CannotOpen` for what was not sealed so, or under a key that is no more.
     """
 
     def sender_key(self, group_id: GroupId, cipher_suite: int) -> bytes: ...
-    def state_key(self) -> tuple[int, bytes]: ...
+    def hub_key(self) -> tuple[int, bytes]: ...
     def open_state_key(self, key_epoch: int, ciphertext: bytes, context: bytes) -> bytes: ...
     def digest(self, purpose: str, *parts: str | bytes) -> bytes: ...
     def seal(self, purpose: str, name: bytes, plain: bytes) -> bytes: ...

@@ -27,7 +27,7 @@ from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.tls import decode
 from chalicelib.services.delivery.ports import Groups, Inboxes
 from chalicelib.services.delivery.scribe import Scribe, proposed
-from chalicelib.services.delivery.state import GroupId, Head, LogRow
+from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.ports import Alarms, Clock
 
@@ -132,6 +132,9 @@ class Removals:
         if change is None:
             return _Step.FULL if wanted.more else _Step.NOTHING
         rows = proposed(wanted.proposals, head.epoch, change.root, now)
+        if not rows and not head.sealed:
+            # What its client proposed itself stands for the removal. The group is kept awake until that lapses.
+            rows = [LogRow(0, Kind.WAITING, head.epoch, change.root, now, b"")]
         # Members hear of the proposals from the log; from here on the group waits for a commit that covers them.
         if not self._advance(opened, change, rows, now):
             return _Step.MOVED

@@ -50,7 +50,7 @@ class Sending:
                 return asked.again(known)
             head = there(head)
             if opened is None or opened.head.version != head.version:
-                opened = self.vault.unlock(head, asked.message.request.state_key)
+                opened = self.vault.unlock(head, asked.message.request.sealed_state_key)
                 opened = opened if head.frozen else self.removals.settle(opened, asked.now)
                 head = opened.head
             # [mds-vouch-4] Epoch, and whether the group takes anything at all, are members' affairs.
@@ -91,7 +91,7 @@ class Sending:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), asked.message.request.state_key)
+            opened = self.vault.unlock(there(head), asked.message.request.sealed_state_key)
             opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
             head, state = opened.head, opened.state
             index, _ = member(state, asked.message)

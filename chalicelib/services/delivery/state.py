@@ -68,10 +68,12 @@ class Head:
 
 
 class Kind(enum.StrEnum):
-    """What a row of the log delivers; `CREATED` delivers nothing, and begins the log.
+    """What a row of the log delivers.
 
-    `PROPOSALS` is all that one change proposes, and is delivered as so many rows of the kind `PROPOSAL`. `SEALED` is
-    a row of a sealed group: what it is stands where its recipients do.
+    `CREATED` delivers nothing, and begins the log; nor does `WAITING`, by which a group stays awake. `PROPOSALS` is all
+    that one change proposes, and is delivered as so many rows of the kind `PROPOSAL`. `SEALED` is a row of a sealed
+    group: what it is stands where its recipients do. No row is stored as `UNREADABLE`: it is one of which no more than
+    its place in the log is left.
     """
 
     CREATED = "created"
@@ -81,6 +83,12 @@ class Kind(enum.StrEnum):
     PROPOSAL = "proposal"
     APPLICATION = "application"
     SEALED = "sealed"
+    WAITING = "waiting"
+    UNREADABLE = "unreadable"
+
+
+SILENT = frozenset({Kind.CREATED, Kind.WAITING})
+"""Rows that are for nobody."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,8 +157,8 @@ class Shard:
     """How far the log was delivered to the leaves of one shard.
 
     Every row up to `cursor` is delivered to each domain, except to those in `behind`. `sent` is each domain's last
-    row that had a recipient there: what its queueing service expects as `prev_seq`. `version` is for the
-    compare-and-swap; a lease holds until `leased_until`.
+    row that had a recipient there: what its queueing service expects as `prev_seq`. `unread` says of rows that could
+    not be read since when that is. `version` is for the compare-and-swap; a lease holds until `leased_until`.
     """
 
     group_id: GroupId
@@ -160,6 +168,7 @@ class Shard:
     sent: Mapping[str, int] = dataclasses.field(default_factory=dict)
     behind: Mapping[str, Behind] = dataclasses.field(default_factory=dict)
     leased_until: int = 0
+    unread: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

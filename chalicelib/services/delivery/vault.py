@@ -93,16 +93,16 @@ class Vault:
         """Return a state of a group that is not sealed, by a root which a row of it names."""
         return self._read(group_id, self.objects.of(group_id), root)
 
-    def unlock(self, head: Head, sealed_key: Sealed | None) -> Opened:
+    def unlock(self, head: Head, sealed_state_key: Sealed | None) -> Opened:
         """Return a group with the key that a request about it brings along.
 
         [mds-sealed-1] Where a sealed group's key is missing or another's, or comes for a group that is not sealed, the
         answer is that there is no such group.
         """
-        if head.deleted or head.sealed != (sealed_key is not None):
+        if head.deleted or head.sealed != (sealed_state_key is not None):
             raise UnknownGroup
         try:
-            return self._unlock(head, self.state_key(head.group_id, sealed_key))
+            return self._unlock(head, self.open_state_key(head.group_id, sealed_state_key))
         except CannotOpen as failure:
             raise UnknownGroup from failure
 
@@ -112,11 +112,11 @@ class Vault:
             raise UnknownGroup
         return self._unlock(head, opened.key)
 
-    def state_key(self, group_id: GroupId, sealed_key: Sealed | None) -> bytes | None:
+    def open_state_key(self, group_id: GroupId, sealed_state_key: Sealed | None) -> bytes | None:
         """Return a group-state key that was sealed to this service, or raise `CannotOpen`; None where there is none."""
-        if sealed_key is None:
+        if sealed_state_key is None:
             return None
-        key = self.keys.open_state_key(sealed_key.key_epoch, sealed_key.ciphertext, group_id)
+        key = self.keys.open_state_key(sealed_state_key.key_epoch, sealed_state_key.ciphertext, group_id)
         if len(key) != STATE_KEY_SIZE:
             raise CannotOpen
         return key

@@ -9,7 +9,8 @@ was answered. So a gap is refused, a repeat is answered as the first time, and t
 The last step is the point of no return. A crash before it leaves a row that some queues have and others do not, and
 the hub sends it again. A queue's head says which row came last, so most are not given it twice; where another
 group's message came in between, a client gets the row twice and knows it by (hub, group_id, seq). Nothing is lost:
-the stream never passes a row before every queue has it or has an answer why not.
+the stream never passes a row before every queue has it or has an answer why not. Such an answer is final, also that a
+sender holds too much of the queue already (`shares`): what one client does not fetch must not hold up the others.
 """
 
 import dataclasses
@@ -28,8 +29,8 @@ from chalicelib.services.queueing.configs import Configs
 from chalicelib.services.queueing.limits import HubLimits, tokens_left
 from chalicelib.services.queueing.owners import token_digest
 from chalicelib.services.queueing.ports import Bodies, QueueEntries, QueueHeads, Streams, Wait
+from chalicelib.services.queueing.shares import ENTRY_COST, LARGEST_MESSAGE, Sender
 from chalicelib.services.queueing.state import (
-    MOST_BYTES,
     RETENTION,
     Append,
     Entry,
@@ -43,6 +44,7 @@ MOST_RECIPIENTS = 2_000
 MOST_MESSAGES_A_QUEUE = 32
 MOST_TOGETHER = 100  # Heads and entries that change together.
 BODY_LIFE = RETENTION + 7 * DAY
+NAME_SIZE = 8  # Of a sender in a queue's counters.
 LOTS_READ = 2  # Whose heads are read together: one call reads a hundred rows, and each queue changes two.
 ROUNDS = 7
 FIRST_WAIT, LONGEST_WAIT = 10, 200
@@ -112,8 +114,8 @@ class Enqueueing:
     def enqueue(self, request: EnqueueRequest, from_domain: Domain) -> EnqueueResponse:
         """Put a row into its queues and say for each recipient what became of it; `from_domain` is who sends it.
 
-        Where a group is faster than its queues may be filled, every result is SENDER_LIMITED, nothing was appended,
-        and the hub sends the row again a little later. Every other answer is final.
+        Every answer is final. Where a group is faster than its queues may be filled, `TooManyRequests` is raised,
+        nothing was appended, and the hub sends the row again a little later.
         """
         if request.hub != from_domain:
             raise NotPermitted("a hub enqueues in its own name only")
@@ -126,8 +128,6 @@ class Enqueueing:
             return answer
         row = self._row(request, key, now)
         left = tokens_left(stream, _rows_a_queue(row), now)
-        if left is None:
-            return EnqueueResponse((Result.SENDER_LIMITED,) * len(row.results))
         self._store_messages(row)
         lots = list(_together(row.posts))
         for start in range(0, len(lots), LOTS_READ):
@@ -166,7 +166,7 @@ class Enqueueing:
         return row
 
     def _address(self, row: _Row, place: int, message: _Message, recipient: ClientQueueConfig) -> None:
-        if message.size > MOST_BYTES:
+        if message.size > LARGEST_MESSAGE:
             row.results[place] = Result.MESSAGE_TOO_LARGE
             return
         opened = self.configs.open(recipient)
@@ -224,15 +224,23 @@ class Enqueueing:
         if head.last_stream == row.stream and head.last_seq >= row.request.seq:
             row.settle(right, Result.OK)  # It has the row, from a try that did not come to its end.
             return None
-        messages = _messages(right)
-        size = sum(message.size for message in messages)
-        if not head.has_room(len(messages), size):
+        messages, sender = _messages(right), self._sender(queue_id, row.request)
+        cost = sum(message.size + ENTRY_COST for message in messages)
+        shares = head.shares_with(sender, cost)
+        if shares is None:
             head = self._make_room(head, row.now)
-            if not head.has_room(len(messages), size):
-                row.settle(right, Result.QUEUE_FULL)
-                return None
+            shares = head.shares_with(sender, cost)
+        if shares is None:
+            row.settle(right, Result.SENDER_LIMITED if head.left(cost) >= 0 else Result.QUEUE_FULL)
+            return None
         row.settle(right, Result.OK)
-        return Append(head, row.stream, row.request.seq, _entries(head, row, messages))
+        return Append(head, row.stream, row.request.seq, _entries(head, row, messages), shares)
+
+    def _sender(self, queue_id: QueueId, request: EnqueueRequest) -> Sender:
+        """Name hub and group as this queue alone does: that two queues are in one group does not show."""
+        hub = self.digests.digest("queue's hub", queue_id, request.hub)
+        group = self.digests.digest("queue's group", queue_id, request.hub, request.group_id)
+        return Sender(hub[:NAME_SIZE], group[:NAME_SIZE])
 
     def _make_room(self, head: Head, now: int) -> Head:
         """Stop counting what expired. A queue that nobody reads is looked into once for each entry that expires."""

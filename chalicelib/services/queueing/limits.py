@@ -1,12 +1,14 @@
 """How much may come in, and from whom.
 
-Three bounds, each where it costs least. A source may create some queues a minute. A hub may send so many rows a
+Four bounds, each where it costs least. A source may create some queues a minute, and ask for some that are not its own
+(`strangers`). A hub may send so many rows a
 second, by leased tokens. How fast one group may fill one queue is bounded in the stream's own row, which is read and
 written for each row anyhow: a stream is one group's way to a set of queues, and each row goes into each of them.
 """
 
 import math
 
+from chalicelib.errors import TooManyRequests
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.limits import LeasedLimit, Limit
 from chalicelib.services.ports import Alarms, Buckets
@@ -14,6 +16,9 @@ from chalicelib.services.queueing.state import Stream
 
 CREATED_BY_SOURCE = Limit("queues-by-source", 10, MINUTE, 100)
 """A source is one address, behind which a company or a mobile network may be."""
+
+FAILED_BY_SOURCE = Limit("queue-failures-by-source", 300, MINUTE, 300)
+"""Of requests that no owner signed. A client whose queue is gone notices by one."""
 
 HUB_RATE = 2_000.0
 HUB_BURST = 4_000
@@ -34,11 +39,13 @@ class HubLimits:
         self._rows.spend(hub, HUB_RATE, HUB_BURST, now)
 
 
-def tokens_left(stream: Stream | None, rows: int, now: int) -> int | None:
-    """Return a stream's tokens after so many rows, in thousandths, or None if it has too few."""
+def tokens_left(stream: Stream | None, rows: int, now: int) -> int:
+    """Return a stream's tokens after so many rows, in thousandths, or raise `TooManyRequests` if it has too few."""
     tokens = STREAM_BURST * _WHOLE
     if stream is not None:
         gained = max(0, now - stream.at) * STREAM_RATE * _WHOLE // SECOND
         tokens = min(tokens, stream.tokens + math.floor(gained))
     left = tokens - rows * _WHOLE
-    return left if left >= 0 else None
+    if left < 0:
+        raise TooManyRequests("rows-by-group", -left / _WHOLE / STREAM_RATE)
+    return left

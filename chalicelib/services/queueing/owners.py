@@ -18,6 +18,7 @@ from chalicelib.services.ports import Clock, Digests, Lost
 from chalicelib.services.queueing.limits import CREATED_BY_SOURCE
 from chalicelib.services.queueing.ports import QueueEntries, QueueHeads
 from chalicelib.services.queueing.state import Head, QueueId
+from chalicelib.services.queueing.strangers import Strangers
 
 MOST_DISCARDED = 1_000  # Of a deleted queue at once; what is left expires.
 
@@ -41,24 +42,32 @@ class Authentication:
     """Tells whether a message about a queue was made by its owner, just now, for us."""
 
     heads: QueueHeads
+    strangers: Strangers
     clock: Clock
     ds_domain: Domain
 
-    def owned(self, message: QSMessage) -> Head:
-        """Return the queue that a message is about, deleted or not, or refuse the message."""
+    def owned(self, message: QSMessage, source: str) -> Head:
+        """Return the queue that a message is about, deleted or not, or refuse it; `source` is where it came from."""
         self.check_fresh(message)
-        (head,) = self.heads.load([QueueId(message.queue_id)])
-        if head is None:
-            raise NotFound("there is no such queue")
-        check_signature(message, head.cipher_suite, head.signature_key)
+        with self.strangers.met(source):
+            (head,) = self.heads.load([QueueId(message.queue_id)])
+            if head is None:
+                raise NotFound("there is no such queue")
+            check_signature(message, head.cipher_suite, head.signature_key)
         return head
 
-    def living(self, message: QSMessage) -> Head:
+    def living(self, message: QSMessage, source: str) -> Head:
         """Return the queue that a message is about, or refuse the message."""
-        head = self.owned(message)
+        head = self.owned(message, source)
         if head.deleted:
             raise NotFound("there is no such queue")
         return head
+
+    def known(self, message: QSMessage, update: bytes, source: str) -> bool:
+        """Tell whether the queue that a message is about has been given the keys of this update already."""
+        with self.strangers.met(source):
+            (head,) = self.heads.load([QueueId(message.queue_id)])
+        return head is not None and head.update == update and not head.deleted
 
     def check_fresh(self, message: QSMessage) -> None:
         """Refuse what was not made within five minutes of now, or was made for another service."""
@@ -97,28 +106,28 @@ class Owners:
         """
         asked = body_of(CreateQueue, message)
         self.authentication.check_fresh(message)
-        check_signature(message, asked.cipher_suite, asked.signature_key)
         queue_id, now = QueueId(message.queue_id), self.clock()
         token = token_digest(self.digests, asked.enqueue_token)
         new = Head(queue_id, asked.cipher_suite, asked.signature_key, token, now, active_at=now, updated_at=0)
-        (head,) = self.heads.load([queue_id])
-        if head is not None:
-            if not head.deleted and _keys(head) == _keys(new):
-                return
-            raise AlreadyExists("there is or was a queue of this name")
+        with self.authentication.strangers.met(source):
+            check_signature(message, asked.cipher_suite, asked.signature_key)
+            (head,) = self.heads.load([queue_id])
+            if head is not None:
+                if not head.deleted and _keys(head) == _keys(new):
+                    return
+                raise AlreadyExists("there is or was a queue of this name")
         self.limits.spend(CREATED_BY_SOURCE, network(source), 1, now)
         self.heads.create(new)
 
-    def update(self, message: QSMessage) -> None:
+    def update(self, message: QSMessage, source: str) -> None:
         """Give the queue another key, token, or both; the key it has signs.
 
         An update that is not newer than the last one is refused, or a captured one could bring a former key back.
         """
         asked, update = body_of(UpdateQueue, message), hashlib.sha256(message.signed).digest()
-        (head,) = self.heads.load([QueueId(message.queue_id)])
-        if head is not None and head.update == update and not head.deleted:
+        if self.authentication.known(message, update, source):
             return  # A repeat. Its own key does not verify it any more, and nothing is told that was not known.
-        head = self.authentication.living(message)
+        head = self.authentication.living(message, source)
         if asked.freshness.time_ms <= head.updated_at:
             raise AlreadyExists("the queue was given other keys since")
         check_key(asked)
@@ -135,10 +144,10 @@ class Owners:
         except Lost as error:
             raise AlreadyExists("the queue was given other keys since") from error
 
-    def delete(self, message: QSMessage) -> None:
+    def delete(self, message: QSMessage, source: str) -> None:
         """Delete the queue and what is in it. From the burial on nothing is taken in and nothing given out."""
         body_of(DeleteQueue, message)
-        head = self.authentication.owned(message)
+        head = self.authentication.owned(message, source)
         self.heads.bury(head.queue_id, self.clock())
         discard_all(self.heads, self.entries, head.queue_id)
 

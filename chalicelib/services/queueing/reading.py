@@ -61,13 +61,13 @@ class Reading:
     wait: Wait
     waiting: Waiting = dataclasses.field(default_factory=Waiting)
 
-    def fetch(self, message: QSMessage) -> Fetched:
+    def fetch(self, message: QSMessage, source: str) -> Fetched:
         """Return entries after a number, in order; where there is none, wait for one as long as asked, or not at all.
 
         Where none is returned although `last` is further on, everything up to `last` had expired.
         """
         asked = body_of(Fetch, message)
-        head = self.authentication.living(message)
+        head = self.authentication.living(message, source)
         if asked.after > head.seq:
             raise NoSuchEntry(head.seq)
         now = self.clock()
@@ -95,10 +95,10 @@ class Reading:
             if found or self.clock() >= until:
                 return Fetched(self._with_messages(found), head.acknowledged, head.seq)
 
-    def acknowledge(self, message: QSMessage) -> None:
+    def acknowledge(self, message: QSMessage, source: str) -> None:
         """Let go of all entries up to a number; a number that was let go of before changes nothing."""
         asked = body_of(Acknowledge, message)
-        head = self.authentication.living(message)
+        head = self.authentication.living(message, source)
         if asked.up_to > head.seq:
             raise NoSuchEntry(head.seq)
         if asked.up_to <= head.acknowledged:

@@ -2,7 +2,7 @@
 
 A queue is a row that counts, its head, and numbered entries. Nothing in it says whose it is. `total` counts every
 byte that ever went in, and an entry knows the total with it: so what is left in a queue follows from two marks, and
-letting go of entries twice, or of some that had expired, cannot count anything twice.
+letting go of entries twice, or of some that had expired, cannot count anything twice. `shares` counts for whom.
 """
 
 import dataclasses
@@ -10,13 +10,12 @@ from typing import NewType
 
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.timestamps import DAY
+from chalicelib.services.queueing.shares import CAPACITY, ENTRY_COST, NOBODYS, Sender, Shares, may_hold
 
 QueueId = NewType("QueueId", bytes)
 StreamKey = NewType("StreamKey", bytes)
 
 RETENTION = 30 * DAY
-MOST_ENTRIES = 10_000
-MOST_BYTES = 64 << 20
 LARGEST_ANSWER = 3 << 20
 """Bytes of entries that one answer brings along; a message larger than that is fetched by a link."""
 
@@ -46,10 +45,27 @@ class Head:
     last_stream: bytes = b""
     last_seq: int = 0
     deleted: bool = False
+    shares: Shares = NOBODYS
 
-    def has_room(self, entries: int, size: int) -> bool:
-        """Tell whether so many more entries of so many bytes together fit."""
-        return self.seq - self.acknowledged + entries <= MOST_ENTRIES and self.total - self.freed + size <= MOST_BYTES
+    @property
+    def beginning(self) -> int:
+        """Return the cost of everything that was let go of."""
+        return self.freed + ENTRY_COST * self.acknowledged
+
+    @property
+    def end(self) -> int:
+        """Return the cost of everything that ever went in."""
+        return self.total + ENTRY_COST * self.seq
+
+    def left(self, cost: int) -> int:
+        """Return how much room is left with so much more in the queue; where it does not fit, less than nothing."""
+        return CAPACITY - (self.end - self.beginning) - cost
+
+    def shares_with(self, sender: Sender, cost: int) -> Shares | None:
+        """Return who holds how much with so much more from a sender, or None if it may not hold that."""
+        after, beginning = self.shares.as_of(self.beginning, self.end).plus(sender, cost), self.beginning
+        held = after.of_hub(sender, beginning), after.of_group(sender, beginning)
+        return after if may_hold(self.left(cost), *held) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,12 +85,13 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Append:
-    """Entries for one queue, if its head still is `before`; they are numbered on from there."""
+    """Entries for one queue, if its head still is `before`; they are numbered on from there, and `shares` has them."""
 
     before: Head
     stream: StreamKey
     seq: int
     entries: tuple[Entry, ...]
+    shares: Shares
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Doors:
         self.vault = groups.vault()
         self.world = SimpleNamespace(clock=self.clock, domain=DOMAIN, keys=self)
 
-    def state_key(self) -> tuple[int, bytes]:
+    def hub_key(self) -> tuple[int, bytes]:
         published = self.edge.call("GET", "/.well-known/mimi-ds").json["state_key"]
         return published["epoch"], decode_base64url(published["key"])
 

@@ -65,7 +65,7 @@ def proposal(group_id: bytes = GROUP_ID) -> MLSMessage:
 
 
 @functools.cache
-def honest(state_key: Sealed | None = None) -> Mapping[DSRequestType, Body]:
+def honest(sealed_state_key: Sealed | None = None) -> Mapping[DSRequestType, Body]:
     """Return one body of every type."""
     told = story()
     carol = told.key_package("carol").public
@@ -73,29 +73,29 @@ def honest(state_key: Sealed | None = None) -> Mapping[DSRequestType, Body]:
     assert pending.welcome is not None
     update = MLSGroupUpdate(pending.commit, partial())
     outside = MLSGroupUpdate(told.external("alice").commit, partial())
-    adding = (update, (pending.welcome,), (AddedClient(b"r" * 32, QUEUE),), state_key)
+    adding = (update, (pending.welcome,), (AddedClient(b"r" * 32, QUEUE),), sealed_state_key)
     identity = told.members["alice"].identity
     key = identity.signature_key
     package = AddPackage.sign(identity.key_package(told.random.randbytes, 1_700_000_000).public, QUEUE, identity.sign)
     bodies: tuple[Body, ...] = (
-        CreateGroupRequest(GROUP_ID, carol, QUEUE, group_info(), state_key),
-        DeleteGroupRequest(update, state_key),
-        UpdateQueueInfo(GROUP_ID, key, QUEUE, FRESH, state_key),
-        WelcomeInfo(GROUP_ID, key, 1, FRESH, state_key),
-        ExternalCommitInfo(GROUP_ID, key, carol, FRESH, state_key),
+        CreateGroupRequest(GROUP_ID, carol, QUEUE, group_info(), sealed_state_key),
+        DeleteGroupRequest(update, sealed_state_key),
+        UpdateQueueInfo(GROUP_ID, key, QUEUE, FRESH, sealed_state_key),
+        WelcomeInfo(GROUP_ID, key, 1, FRESH, sealed_state_key),
+        ExternalCommitInfo(GROUP_ID, key, carol, FRESH, sealed_state_key),
         AddUsers(*adding),
-        RemoveUsers(update, state_key),
+        RemoveUsers(update, sealed_state_key),
         AddClients(*adding),
-        RemoveClients(update, state_key),
-        UpdateClient(update, state_key),
-        ResyncClient(GROUP_ID, key, outside, carol, QUEUE, FRESH, state_key),
-        SendMessage(application(), FRESH, state_key),
+        RemoveClients(update, sealed_state_key),
+        UpdateClient(update, sealed_state_key),
+        ResyncClient(GROUP_ID, key, outside, carol, QUEUE, FRESH, sealed_state_key),
+        SendMessage(application(), FRESH, sealed_state_key),
         RequestGroupId(1, FRESH),
-        SelfRemoveRequest(proposal(), FRESH, state_key),
-        JoinByExternalCommit(outside, carol, QUEUE, FRESH, state_key),
+        SelfRemoveRequest(proposal(), FRESH, sealed_state_key),
+        JoinByExternalCommit(outside, carol, QUEUE, FRESH, sealed_state_key),
         KeyPackages(DOMAIN, 1, (UserID(b"alice"), UserID(b"bob")), FRESH),
         PublicKey(GROUP_ID, 1, FRESH),
-        SubmitProposals((proposal(), proposal()), FRESH, state_key),
+        SubmitProposals((proposal(), proposal()), FRESH, sealed_state_key),
         CommitRequest(*adding),
         PublishKeyPackages((package,), FRESH),
         Upload(b"d" * 32, 4_000_000, FRESH),

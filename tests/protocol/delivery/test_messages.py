@@ -62,8 +62,8 @@ def read(request: DSRequest) -> DSRequest:
 
 @pytest.mark.parametrize("request_type", DSRequestType, ids=lambda one: one.name)
 def test_every_honest_request_is_read_as_it_was_made(request_type: DSRequestType) -> None:
-    for state_key in (None, STATE_KEY):
-        request = DSRequest(honest(state_key)[request_type])
+    for sealed_state_key in (None, STATE_KEY):
+        request = DSRequest(honest(sealed_state_key)[request_type])
         assert read(request) == request
         assert read(request).request_type is request_type
 
@@ -74,9 +74,9 @@ def test_a_request_says_what_it_is_about(request_type: DSRequestType) -> None:
     request = read(DSRequest(honest(STATE_KEY)[request_type]))
     assert request.group_id == (None if name in NO_GROUP else GROUP_ID)
     assert request.freshness == (None if name in BY_EPOCH else FRESH)
-    assert request.state_key == (None if name in NO_STATE_KEY else STATE_KEY)
+    assert request.sealed_state_key == (None if name in NO_STATE_KEY else STATE_KEY)
     assert (request.key_package is not None) == (name in WITH_KEY_PACKAGE)
-    assert read(DSRequest(honest()[request_type])).state_key is None
+    assert read(DSRequest(honest()[request_type])).sealed_state_key is None
 
 
 @pytest.mark.parametrize("suite", CIPHER_SUITES.values(), ids=lambda suite: suite.name)

@@ -19,7 +19,7 @@ from chalicelib.protocol.delivery.sealed import (
     STATE_KEY_SIZE,
     Sealed,
     open_sealed,
-    read_state_key,
+    read_sealed_state_key,
     seal_to,
 )
 from chalicelib.protocol.tls import decode
@@ -97,11 +97,11 @@ def test_a_sealed_config_and_a_sealed_state_key_have_one_size(size: int) -> None
     queue = ClientQueueConfig.seal(Domain("eu.ds.example"), 1, PUBLIC, CONFIG)
     assert decode(ClientQueueConfig.read, queue.encode()) == queue
     key = seal_to(PUBLIC, 1, STATE_KEY, b"a group", bytes(STATE_KEY_SIZE))
-    assert decode(read_state_key, key.encode()) == key
+    assert decode(read_sealed_state_key, key.encode()) == key
     with pytest.raises(DecodeError, match="another length"):
         decode(ClientQueueConfig.read, dataclasses.replace(queue, sealed_config=Sealed(1, bytes(size))).encode())
     with pytest.raises(DecodeError, match="another length"):
-        decode(read_state_key, Sealed(1, bytes(size)).encode())
+        decode(read_sealed_state_key, Sealed(1, bytes(size)).encode())
 
 
 def test_two_sealed_configs_of_one_queue_do_not_look_alike() -> None:

@@ -39,9 +39,9 @@ def octets(name: str, member: str) -> bytes:
     return bytes.fromhex(vector(name)[member])
 
 
-def message(state_key: Sealed) -> DSMessage:
+def message(sealed_state_key: Sealed) -> DSMessage:
     private = MLSMessage(PrivateMessage(GROUP_ID, 7, ContentType.APPLICATION, b"", b"\xaa" * 28, b"\xbb" * 40))
-    body = SendMessage(private, Freshness(1_763_683_200_000, bytes(range(80, 96)), HUB), state_key)
+    body = SendMessage(private, Freshness(1_763_683_200_000, bytes(range(80, 96)), HUB), sealed_state_key)
     return sign_message(
         DSSenderID.leaf(3),
         DSRequest(body),
@@ -63,13 +63,13 @@ def test_a_ds_message_is_what_was_written_down() -> None:
     encoded = octets("ds_message", "message")
     found = decode(DSMessage.read, encoded)
     assert found.encode() == encoded
-    state_key = found.request.state_key
-    assert state_key is not None
-    assert message(state_key).encode() == encoded
+    sealed_state_key = found.request.sealed_state_key
+    assert sealed_state_key is not None
+    assert message(sealed_state_key).encode() == encoded
     assert found.signed == octets("ds_message", "signed")
     assert found.request_sha256 == octets("ds_message", "request_sha256")
     found.verify(SUITE, octets("ds_message", "signature_key"))
-    opened = open_sealed(octets("ds_message", "hpke_private"), STATE_KEY, GROUP_ID, state_key)
+    opened = open_sealed(octets("ds_message", "hpke_private"), STATE_KEY, GROUP_ID, sealed_state_key)
     assert opened == octets("ds_message", "state_key")
 
 

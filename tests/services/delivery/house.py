@@ -9,7 +9,7 @@ from chalicelib.protocol.delivery.responses import DSResponse
 from chalicelib.protocol.mls.framing import MLSMessage, decode_message
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
-from chalicelib.services.delivery.accounts import Accounts
+from chalicelib.services.delivery.account_desk import AccountDesk
 from chalicelib.services.delivery.admission import Admission
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
@@ -20,6 +20,7 @@ from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
+from chalicelib.services.delivery.posting import Posting
 from chalicelib.services.delivery.proxy import Proxy
 from chalicelib.services.delivery.recipients import Recipients
 from chalicelib.services.delivery.registrations import Registrations
@@ -28,6 +29,7 @@ from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.state import GroupId, Head
+from chalicelib.services.delivery.sweeping import Sweep
 from chalicelib.services.delivery.upkeep import Upkeep
 from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
@@ -78,7 +80,7 @@ class House:
         self.proxy = Proxy(
             world.ds_peers, world.peer_calls, self.uploading, self.enclosures, limits, world.clock, world.domain
         )
-        self.accounts = Accounts(
+        self.account_desk = AccountDesk(
             world.users,
             world.account_events,
             world.directory,
@@ -106,18 +108,23 @@ class House:
             world.domain,
         )
         self.fanout = Fanout(
+            world.shards,
+            world.hints,
+            Recipients(world.groups, self.vault),
+            Posting(world.queueing_services, self.enclosures, self.removals, world.alarms, world.domain),
+            MembershipLog(world.memberships, self._notice),
+            world.alarms,
+            world.clock,
+        )
+        self.sweep = Sweep(
             world.groups,
             world.shards,
             world.wakes,
-            world.hints,
-            Recipients(world.groups, self.vault),
-            world.queueing_services,
-            self.enclosures,
-            MembershipLog(world.memberships, self._notice),
+            self.fanout,
+            self.vault,
             self.removals,
             world.alarms,
             world.clock,
-            world.domain,
         )
         self.upkeep = Upkeep(
             world.groups,
@@ -134,7 +141,7 @@ class House:
 
     def _notice(self, user: bytes, group_id: GroupId) -> None:
         self.noticed.append((user, group_id))
-        self.accounts.noticed(user, group_id)
+        self.account_desk.noticed(user, group_id)
 
     def serve(self, message: DSMessage) -> Any:
         """Pass a message to the desk and return what it answers."""
@@ -180,7 +187,7 @@ class House:
     def deliver(self) -> None:
         """Deliver everything that is due, now."""
         self.world.clock.advance(60 * SECOND)
-        self.fanout.sweep()
+        self.sweep.sweep()
 
     def queue(self, person: Person, group_id: GroupId = GROUP) -> list[MLSMessage]:
         """Return what a queue was given, in order; no row of the log comes twice."""

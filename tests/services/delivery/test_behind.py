@@ -8,9 +8,10 @@ import pytest
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.delivery.responses import Ok
-from chalicelib.services.delivery import fanout
+from chalicelib.services.delivery import fanout, sweeping
 from chalicelib.services.delivery.ports import StreamGap
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, MEMBERSHIPS, GroupId
+from chalicelib.services.ports import Refused
 from tests.services.delivery.house import GROUP, House, Person, done
 
 SECOND, MINUTE, DAY = 1_000, 60_000, 86_400_000
@@ -103,7 +104,7 @@ def test_whatever_its_trouble_is(
     assert carol.catch_up() == [b"hello"]
 
 
-def test_a_row_that_was_limited_was_not_taken_and_comes_again(
+def test_a_row_that_came_too_fast_was_not_taken_and_comes_again(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId
 ) -> None:
     services, enqueue = house.world.queueing_services, house.world.queueing_services.enqueue
@@ -112,7 +113,7 @@ def test_a_row_that_was_limited_was_not_taken_and_comes_again(
     def limiting(domain: str, request: EnqueueRequest) -> EnqueueResponse:
         if domain == US and len(limited) < 3:
             limited.append(request.seq)
-            return EnqueueResponse((Result.SENDER_LIMITED,) * len(request.deliveries))
+            raise Refused(429, "the group is faster than its queues may be filled")
         return enqueue(domain, request)
 
     services.enqueue = limiting  # type: ignore[method-assign]
@@ -143,7 +144,7 @@ def test_groups_that_wait_for_it_come_after_those_with_something_new(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anybody can make many groups that wait."""
-    monkeypatch.setattr(fanout, "SWEEP", 5)
+    monkeypatch.setattr(sweeping, "SWEEP", 5)
     house.deliver()
     house.world.queueing_services.down.add(US)
     for number in range(10):
@@ -157,7 +158,7 @@ def test_groups_that_wait_for_it_come_after_those_with_something_new(
     house.world.clock.advance(10 * MINUTE)
     alice.say(b"the hint of this was lost")
     house.world.clock.advance(10 * SECOND)
-    house.fanout.sweep()
+    house.sweep.sweep()
     assert bob.catch_up() == [b"the hint of this was lost"]
     house.world.queueing_services.down.clear()
     house.world.clock.advance(10 * MINUTE)

@@ -156,12 +156,12 @@ def test_one_group_that_fails_holds_up_no_other(house: House, alice: Person, bob
     house.world.fail("groups", "log", times=1)
     house.world.clock.advance(60_000)
     with pytest.raises(ConnectionError):
-        house.fanout.sweep()
+        house.sweep.sweep()
     waiting = set(house.world.tables.wakes)
     assert len(waiting) == 1
     assert house.world.tables.wakes[waiting.pop()].next_at > house.world.clock()
     house.world.clock.advance(180_000)
-    house.fanout.sweep()
+    house.sweep.sweep()
     assert not house.world.tables.wakes
     assert bob.catch_up() == [b"hello"]
 
@@ -221,7 +221,7 @@ def test_a_client_that_has_named_another_queue_since_stays(
     assert house.head().blocked_since == 0
 
 
-@pytest.mark.parametrize("result", [Result.QUEUE_FULL, Result.MESSAGE_TOO_LARGE])
+@pytest.mark.parametrize("result", [Result.QUEUE_FULL, Result.MESSAGE_TOO_LARGE, Result.SENDER_LIMITED])
 def test_a_queue_that_is_full_holds_up_nobody_and_costs_nobody_its_place(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId, result: Result
 ) -> None:

@@ -42,7 +42,7 @@ def eve(house: House, guest: Person) -> Person:
 def register(house: House, person: Person, provider: str) -> None:
     key = encode_base64url(person.identity.signature_key)
     said = UserRegistration(user=encode_base64url(GUEST), cipher_suite=SUITE, signature_key=key)
-    house.accounts.register(provider, f"{provider}.example", said)
+    house.account_desk.register(provider, f"{provider}.example", said)
 
 
 def as_user(person: Person) -> DSSenderID:
@@ -66,7 +66,7 @@ def info(person: Person, sender: DSSenderID) -> ExternalCommitInfoAnswer:
 
 
 def delete(house: House, provider: str) -> None:
-    house.accounts.take_in(provider, AccountEventBody(event="user_deleted", user=encode_base64url(GUEST)))
+    house.account_desk.take_in(provider, AccountEventBody(event="user_deleted", user=encode_base64url(GUEST)))
 
 
 def test_who_takes_a_guests_name_learns_nothing(eve: Person) -> None:

@@ -1,18 +1,15 @@
-"""Rows that would hold up all that come after them: a domain refuses one for good, or nobody here can read it."""
+"""Rows that a domain refuses for good: they would hold up all that come after them there."""
 
-import dataclasses
 from typing import Any
 
 import pytest
 
-from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery.group_updates import AddClients
 from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueResponse
-from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.services.delivery import fanout
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.services.ports import Refused
-from tests.services.delivery.house import GROUP, House, Person
+from tests.services.delivery.house import House, Person
 
 MINUTE, HOUR = 60_000, 3_600_000
 US = "us.ds.example"
@@ -68,39 +65,6 @@ def test_a_domain_that_is_in_trouble_loses_nothing(
     house.world.clock.advance(10 * MINUTE)
     house.deliver()
     assert carol.catch_up() == [b"hello"]
-
-
-@pytest.mark.parametrize("spoiled", [b"", b"no proposals"])
-def test_a_row_that_nobody_can_read_is_passed_over_after_a_while(
-    house: House, alice: Person, bob: Person, carol: Person, group: GroupId, spoiled: bytes
-) -> None:
-    assert house.serve(alice.leaving()) == Ok()
-    bad = house.head().seq
-    row = house.world.tables.logs[GROUP][bad]
-    house.world.tables.logs[GROUP][bad] = dataclasses.replace(row, body=spoiled)
-    bob.say(b"hello")
-    with pytest.raises(DecodeError):
-        house.deliver()
-    assert "application" not in house.kinds(carol), "a defect may be repaired"
-    house.world.clock.advance(HOUR)
-    house.deliver()
-    house.deliver()
-    assert carol.catch_up() == [b"hello"]
-    assert ("row-skipped", "unreadable") in house.world.alarms.raised
-    assert not house.world.tables.wakes
-
-
-def test_a_row_whose_recipients_cannot_be_read_is_passed_over_too(
-    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
-) -> None:
-    alice.say(b"lost")
-    seq = house.head().seq
-    row = house.world.tables.logs[GROUP][seq]
-    house.world.tables.logs[GROUP][seq] = dataclasses.replace(row, root=type(row.root)(bytes(24)))
-    alice.say(b"hello")
-    house.world.clock.advance(HOUR)
-    house.deliver()
-    assert carol.catch_up() == bob.catch_up() == [b"hello"]
 
 
 def test_two_new_members_do_not_share_a_queue(house: House, alice: Person, bob: Person, group: GroupId) -> None:

@@ -172,7 +172,7 @@ def test_a_shard_that_fails_keeps_the_others_waiting_for_nothing(town: Town) -> 
     assert sum(map(len, town.got().values())) == 200
     for _ in range(3):
         town.house.world.clock.advance(120_000)
-        town.house.fanout.sweep()
+        town.house.sweep.sweep()
     assert sum(map(len, town.got().values())) == MEMBERS - 1
     assert not town.house.world.tables.wakes
 

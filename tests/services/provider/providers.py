@@ -24,7 +24,7 @@ from chalicelib.services.accounts.state import Account, Presented, ProviderId
 from chalicelib.services.provider.claims import ClaimReceiver, ClaimSender
 from chalicelib.services.provider.confirmation import Confirmation
 from chalicelib.services.provider.consultation import Consultation
-from chalicelib.services.provider.delivery import Delivery
+from chalicelib.services.provider.dispatch import Dispatch
 from chalicelib.services.provider.following import Following
 from chalicelib.services.provider.limits import PeerQueryLimits, QueryLimits, SendLimits
 from chalicelib.services.provider.preferences import Preferences
@@ -64,7 +64,7 @@ class Gp:
     confirmation: Confirmation
     preferences: Preferences
     webhooks: Webhooks
-    delivery: Delivery
+    dispatch: Dispatch
     claim_receiver: ClaimReceiver
     sequencer: Sequencer
     rebuild: Rebuild
@@ -139,7 +139,7 @@ class Gp:
         for kind, about in hints * 2 if twice else hints:
             match kind, about:
                 case "outbox", (str(outbox_id), int()):
-                    self.delivery.deliver(OutboxId(outbox_id))
+                    self.dispatch.work_off(OutboxId(outbox_id))
                 case "sequence", _:
                     self.sequencer.run()
                     self.publication.notify_all()
@@ -151,7 +151,7 @@ class Gp:
 
     def minute(self) -> None:
         """Run every schedule once."""
-        self.delivery.sweep()
+        self.dispatch.sweep()
         self.sequencer.run()
         self.publication.notify_all()
         self.following.follow_all()
@@ -212,7 +212,7 @@ def provider(world: World) -> Gp:
         ),
         preferences=Preferences(w.store, w.snapshots, consultation, w.keyring, w.hints, w.clock, w.entropy),
         webhooks=Webhooks(w.accounts, w.store, w.events, w.hints, w.alarms, w.clock, w.entropy, None),
-        delivery=Delivery(
+        dispatch=Dispatch(
             w.outbox, w.store, w.accounts, w.events, verifications, w.webhook_sender, sender, w.hints, w.alarms, w.clock
         ),
         claim_receiver=ClaimReceiver(w.store, w.buckets, w.hints, w.alarms, w.clock, w.entropy, gp),

@@ -221,7 +221,7 @@ def test_a_peer_that_refuses_for_a_month_is_given_up_with_an_alarm() -> None:
     us.choose(gamma, "replace", user="bob")
     for _ in range(31 * 24):
         us.world.clock.advance(60 * MINUTE)
-        us.delivery.sweep()
+        us.dispatch.sweep()
     assert us.world.outbox.entries == []
     assert us.world.alarms.raised.count(("claim-given-up", "eu")) == 1
 

@@ -181,7 +181,7 @@ def published(stage: Stage) -> None:
 
 
 def deliver(stage: Stage, at: str = "eu") -> None:
-    getattr(stage, at).delivery.deliver(OutboxId(stage.notes["entry"]))
+    getattr(stage, at).dispatch.work_off(OutboxId(stage.notes["entry"]))
 
 
 def confirm_as(name: str, user: str) -> Act:
@@ -221,7 +221,7 @@ JOURNEYS = [
     Journey("serve a follower and its subscription", published, lambda stage: stage.us.following.follow("eu")),
     Journey("move the webhook", owned, lambda stage: stage.eu.webhooks.set(stage.alpha, "https://alpha.example/2")),
     Journey("drop the webhook", owned, lambda stage: stage.eu.webhooks.delete(stage.alpha)),
-    Journey("sweep", replaced, lambda stage: forget(stage.eu.delivery.sweep())),
+    Journey("sweep", replaced, lambda stage: forget(stage.eu.dispatch.sweep())),
     Journey("a whole minute", replaced, lambda stage: stage.eu.minute()),
 ]
 

@@ -270,10 +270,10 @@ def test_a_network_that_is_down_does_not_fail_the_request_and_the_outbox_sends_l
         opened = gp.open(alpha)
         assert gp.verifications.status(alpha, opened).delivery.state == "queued"
         world.clock.advance(SEND_GRACE)
-        assert gp.delivery.sweep() == 1
+        assert gp.dispatch.sweep() == 1
     assert world.messenger.inbox == []
     world.clock.advance(MINUTE)
-    assert gp.delivery.sweep() == 1
+    assert gp.dispatch.sweep() == 1
     assert gp.verifications.status(alpha, opened).delivery.state == "sent"
     assert gp.enter(alpha, opened).mapping.user_id == "alice"
 
@@ -292,7 +292,7 @@ def test_a_message_for_a_verification_that_has_ended_is_not_sent(
         outage.setattr(world.messenger, "send_sms", failing(Unreachable))
         gp.verifications.cancel(alpha, gp.open(alpha))
     world.clock.advance(MINUTE)
-    gp.delivery.sweep()
+    gp.dispatch.sweep()
     assert (world.messenger.inbox, world.outbox.entries) == ([], [])
 
 

@@ -45,6 +45,7 @@ from chalicelib.services.queueing.ports import (
 )
 from chalicelib.services.queueing.reading import Reading
 from chalicelib.services.queueing.state import QueueId
+from chalicelib.services.queueing.strangers import Strangers
 from chalicelib.services.queueing.upkeep import Upkeep
 from tests.fakes.queueing import QueueWorld
 
@@ -52,6 +53,7 @@ US = Domain("us.ds.example")
 EU = Domain("eu.ds.example")
 GROUP = b"group 1"
 SUITE = 1
+SOURCE = "192.0.2.1"
 
 Addressed = tuple[BodyOption, Sequence[ClientQueueConfig]]
 
@@ -84,7 +86,7 @@ class Qs:
         wait: Wait,
         domain: Domain = EU,
     ) -> "Qs":
-        authentication = Authentication(heads, clock, domain)
+        authentication = Authentication(heads, Strangers(buckets, digests, alarms, clock), clock, domain)
         configs = Configs(config_keys, domain)
         fetching, limits = Fetching(remote_bodies, pieces, clock), HubLimits(buckets, alarms)
         return cls(
@@ -154,17 +156,17 @@ class Owner:
     def creation(self, **freshness: int) -> QSMessage:
         return self.sign(CreateQueue(SUITE, self.public, self.token, self.fresh(late=freshness.get("late", 0))))
 
-    def create(self, source: str = "192.0.2.1") -> None:
+    def create(self, source: str = SOURCE) -> None:
         self.qs.owners.create(self.creation(), source)
 
     def fetch(self, after: int = 0, most: int = 500, wait_ms: int = 0) -> Fetched:
-        return self.qs.reading.fetch(self.sign(Fetch(after, most, wait_ms, self.fresh())))
+        return self.qs.reading.fetch(self.sign(Fetch(after, most, wait_ms, self.fresh())), SOURCE)
 
     def acknowledge(self, up_to: int) -> None:
-        self.qs.reading.acknowledge(self.sign(Acknowledge(up_to, self.fresh())))
+        self.qs.reading.acknowledge(self.sign(Acknowledge(up_to, self.fresh())), SOURCE)
 
     def delete(self) -> None:
-        self.qs.owners.delete(self.sign(DeleteQueue(self.fresh())))
+        self.qs.owners.delete(self.sign(DeleteQueue(self.fresh())), SOURCE)
 
     def rotation(self, name: str) -> tuple[QSMessage, "Owner"]:
         """Return the update to another key and token, and the owner as it then is."""
@@ -210,8 +212,7 @@ class Hub:
     def give(self, request: EnqueueRequest) -> list[Result]:
         """Send a row, and count it if it was taken."""
         results = list(self.qs.enqueueing.enqueue(request, self.domain).results)
-        if Result.SENDER_LIMITED not in results:
-            self.last = max(self.last, request.seq)
+        self.last = max(self.last, request.seq)
         return results
 
     def send(self, message: bytes, *owners: Owner) -> list[Result]:

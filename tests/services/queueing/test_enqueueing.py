@@ -10,7 +10,8 @@ from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Res
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.ports import Lost, Unreachable
 from chalicelib.services.queueing import enqueueing
-from chalicelib.services.queueing.state import MOST_BYTES, MOST_ENTRIES, Stream, StreamKey
+from chalicelib.services.queueing.shares import LARGEST_MESSAGE
+from chalicelib.services.queueing.state import Stream, StreamKey
 from tests.fakes.queueing import QueueWorld
 from tests.services.queueing.queues import EU, US, Hub, Owner, Qs
 
@@ -235,66 +236,11 @@ def test_a_queue_that_is_deleted_meanwhile_is_invalid(
 # --- limits
 
 
-def test_a_queue_holds_so_many_entries(world: QueueWorld, alice: Owner, bob: Owner, hub: Hub) -> None:
-    for number in range(MOST_ENTRIES // 500):
-        _stuff(world, alice, 500, size=1, hub=hub, row=number)
-    assert world.tables.heads[alice.queue_id].seq == MOST_ENTRIES
-    assert hub.send(b"one too many", alice, bob) == [Result.QUEUE_FULL, OK]
-    alice.acknowledge(1)
-    assert hub.send(b"fits", alice, bob) == [OK, OK]
-    assert hub.send(b"too many", alice) == [Result.QUEUE_FULL]
-
-
-def _stuff(world: QueueWorld, owner: Owner, count: int, size: int, hub: Hub, row: int) -> None:
-    """Put entries into a queue as if rows had come."""
-    hub.send(b"filler", owner)
-    head, entries = world.tables.heads[owner.queue_id], world.tables.entries[owner.queue_id]
-    last = entries[head.seq]
-    for number in range(head.seq + 1, head.seq + count):
-        entries[number] = dataclasses.replace(last, number=number, total=last.total + (number - head.seq) * size)
-    counted = dataclasses.replace(head, seq=head.seq + count - 1, total=last.total + (count - 1) * size)
-    world.tables.heads[owner.queue_id] = counted
-
-
-def test_a_queue_holds_so_many_bytes(world: QueueWorld, alice: Owner, hub: Hub) -> None:
-    hub.send(bytes(10), alice)
-    hub.send(b"x" * (MOST_BYTES - 20), alice)
-    assert hub.send(b"12345678901", alice) == [Result.QUEUE_FULL]
-    assert hub.send(b"1234567890", alice) == [OK]
-    alice.acknowledge(1)
-    assert hub.send(b"ten bytes!", alice) == [OK]
-    assert hub.send(b"x", alice) == [Result.QUEUE_FULL]
-
-
 def test_a_message_is_too_large_for_any_queue(world: QueueWorld, alice: Owner, hub: Hub) -> None:
-    large = b"x" * (MOST_BYTES + 1)
+    large = b"x" * (LARGEST_MESSAGE + 1)
     assert hub.give(hub.row((large, [alice.config]), (b"y", [alice.config]))) == [Result.MESSAGE_TOO_LARGE, OK]
     assert alice.messages() == [b"y"]
     assert len(world.tables.bodies) == 1
-
-
-def test_a_full_queue_takes_in_again_what_it_holds_no_more(world: QueueWorld, alice: Owner, hub: Hub) -> None:
-    """A client that stays away gets what is less than 30 days old, however much came before."""
-    half = MOST_BYTES // 2
-    hub.send(b"x" * half, alice)
-    world.clock.advance(10 * DAY)
-    hub.send(b"y" * half, alice)
-    assert hub.send(b"full", alice) == [Result.QUEUE_FULL]
-    world.faults.calls.clear()
-    for _ in range(5):
-        assert hub.send(b"full", alice) == [Result.QUEUE_FULL]
-    assert ("entries", "read") not in world.faults.calls, "a full queue is not looked into each time"
-    world.clock.advance(20 * DAY + SECOND)
-    assert hub.send(b"room", alice) == [OK]
-    head = world.tables.heads[alice.queue_id]
-    assert (head.acknowledged, head.total - head.freed) == (1, half + 4)
-    world.clock.advance(11 * DAY)
-    world.vanish(alice.queue_id)
-    assert hub.send(b"z" * (MOST_BYTES - 4), alice) == [OK]
-    assert [entry.number for entry in alice.all()] == [3, 4]
-    world.clock.advance(31 * DAY)
-    assert hub.send(b"after all that", alice) == [OK]
-    assert alice.messages() == [b"after all that"]
 
 
 def test_a_group_that_is_too_fast_waits_with_the_whole_row(world: QueueWorld, qs: Qs, alice: Owner, bob: Owner) -> None:
@@ -303,13 +249,16 @@ def test_a_group_that_is_too_fast_waits_with_the_whole_row(world: QueueWorld, qs
         assert hub.send(b"flood", alice) == [OK]
     before = dict(world.tables.heads), dict(world.tables.streams)
     row = hub.row((b"late", [alice.config, bob.config]))
-    assert hub.give(row) == [Result.SENDER_LIMITED] * 2
+    with pytest.raises(TooManyRequests) as refused:
+        hub.give(row)
+    assert (refused.value.limit, refused.value.retry_after_seconds) == ("rows-by-group", 0.05)
     assert (world.tables.heads, world.tables.streams) == before
     assert Hub(qs, group_id=b"other").send(b"other group", alice) == [OK]
     world.clock.advance(50)
     assert hub.give(row) == [OK, OK]
     assert bob.messages() == [b"late"]
-    assert hub.send(b"again", alice) == [Result.SENDER_LIMITED]
+    with pytest.raises(TooManyRequests):
+        hub.send(b"again", alice)
 
 
 def test_a_row_counts_as_often_as_it_fills_one_queue(qs: Qs, alice: Owner) -> None:
@@ -317,7 +266,8 @@ def test_a_row_counts_as_often_as_it_fills_one_queue(qs: Qs, alice: Owner) -> No
     config = alice.config
     for _ in range(600 // 30):
         assert OK in hub.give(hub.row(*((b"%d" % number, [config]) for number in range(30))))
-    assert hub.send(b"more", alice) == [Result.SENDER_LIMITED]
+    with pytest.raises(TooManyRequests):
+        hub.send(b"more", alice)
 
 
 def test_a_hub_that_is_too_fast_is_refused_and_our_own_worker_is_not(world: QueueWorld, qs: Qs, alice: Owner) -> None:

@@ -13,7 +13,7 @@ from chalicelib.protocol.delivery.queueing import EnqueueRequest
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services import fetching
-from chalicelib.services.queueing.state import MOST_BYTES
+from chalicelib.services.queueing.shares import LARGEST_MESSAGE
 from tests.fakes.faults import When
 from tests.fakes.queueing import QueueWorld
 from tests.services.queueing.queues import EU, US, Hub, Owner, Qs
@@ -103,7 +103,7 @@ def test_what_stands_in_the_row_too_is_not_fetched(world: QueueWorld, qs: Qs, al
 def test_a_message_that_no_queue_can_hold_is_not_fetched(
     world: QueueWorld, alice: Owner, hub: Hub, store: Store
 ) -> None:
-    huge = BodyReference(bytes(32), MOST_BYTES + 1)
+    huge = BodyReference(bytes(32), LARGEST_MESSAGE + 1)
     assert hub.give(hub.row((huge, [alice.config]), (b"inline", [alice.config]))) == [Result.MESSAGE_TOO_LARGE, OK]
     assert world.remote_bodies.asked == []
 

@@ -20,7 +20,7 @@ from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND
 from chalicelib.services.ports import Unreachable
 from chalicelib.services.queueing.state import QueueId
 from tests.fakes.queueing import QueueWorld
-from tests.services.queueing.queues import SUITE, US, Hub, Owner, Qs
+from tests.services.queueing.queues import SOURCE, SUITE, US, Hub, Owner, Qs
 
 
 def test_a_repeated_creation_makes_one_queue(world: QueueWorld, qs: Qs) -> None:
@@ -75,9 +75,9 @@ def test_without_the_limiter_no_queue_is_made(world: QueueWorld, qs: Qs, monkeyp
 
 @pytest.mark.parametrize("late", [5 * MINUTE + 1, -5 * MINUTE - 1])
 def test_a_request_is_good_for_five_minutes(world: QueueWorld, qs: Qs, alice: Owner, late: int) -> None:
-    alice.qs.reading.fetch(alice.sign(Fetch(0, 1, 0, alice.fresh(late=late - (1 if late > 0 else -1)))))
+    alice.qs.reading.fetch(alice.sign(Fetch(0, 1, 0, alice.fresh(late=late - (1 if late > 0 else -1)))), SOURCE)
     with pytest.raises(NotFresh) as refused:
-        qs.reading.fetch(alice.sign(Fetch(0, 1, 0, alice.fresh(late=late))))
+        qs.reading.fetch(alice.sign(Fetch(0, 1, 0, alice.fresh(late=late))), SOURCE)
     assert refused.value.facts() == {"time_ms": world.clock()}
     with pytest.raises(NotFresh):
         qs.owners.create(Owner(qs, "bob").creation(late=late), "192.0.2.1")
@@ -85,7 +85,7 @@ def test_a_request_is_good_for_five_minutes(world: QueueWorld, qs: Qs, alice: Ow
 
 def test_a_request_for_another_service_is_refused(qs: Qs, alice: Owner) -> None:
     with pytest.raises(NotFresh):
-        qs.reading.fetch(alice.sign(Fetch(0, 1, 0, alice.fresh(US))))
+        qs.reading.fetch(alice.sign(Fetch(0, 1, 0, alice.fresh(US))), SOURCE)
 
 
 def test_a_stranger_does_nothing_with_a_queue(world: QueueWorld, qs: Qs, alice: Owner, hub: Hub) -> None:
@@ -97,7 +97,7 @@ def test_a_stranger_does_nothing_with_a_queue(world: QueueWorld, qs: Qs, alice: 
         with pytest.raises(NotPermitted):
             act()
     with pytest.raises(NotPermitted):
-        qs.owners.update(mallory.rotation("other")[0])
+        qs.owners.update(mallory.rotation("other")[0], SOURCE)
     assert world.tables.heads == before
 
 
@@ -105,9 +105,9 @@ def test_a_message_goes_to_the_route_of_its_type(qs: Qs, alice: Owner) -> None:
     deletion = alice.sign(DeleteQueue(alice.fresh()))
     for serve in (qs.reading.fetch, qs.reading.acknowledge, qs.owners.update):
         with pytest.raises(InvalidValue):
-            serve(deletion)
+            serve(deletion, SOURCE)
     with pytest.raises(InvalidValue):
-        qs.owners.delete(alice.creation())
+        qs.owners.delete(alice.creation(), SOURCE)
 
 
 def test_an_unknown_queue_is_not_found(qs: Qs) -> None:
@@ -119,7 +119,7 @@ def test_an_unknown_queue_is_not_found(qs: Qs) -> None:
 
 def test_an_update_changes_who_reads_and_who_may_write(qs: Qs, alice: Owner, hub: Hub) -> None:
     update, after = alice.rotation("alice's next")
-    qs.owners.update(update)
+    qs.owners.update(update, SOURCE)
     with pytest.raises(NotPermitted):
         alice.fetch()
     assert hub.send(b"old token", alice) == [Result.INVALID_CLIENT_QUEUE_INFORMATION]
@@ -131,8 +131,8 @@ def test_an_update_whose_reply_was_lost_can_be_repeated(world: QueueWorld, qs: Q
     update, after = alice.rotation("alice's next")
     world.fail("heads", "rotate", when="after")
     with pytest.raises(ConnectionError):
-        qs.owners.update(update)
-    qs.owners.update(update)
+        qs.owners.update(update, SOURCE)
+    qs.owners.update(update, SOURCE)
     assert after.fetch().last == 0
 
 
@@ -142,17 +142,17 @@ def test_a_replayed_update_brings_no_old_token_back(world: QueueWorld, qs: Qs, a
     for token in tokens:
         world.clock.advance(1)
         updates.append(alice.sign(UpdateQueue(SUITE, alice.public, token, alice.fresh())))
-        qs.owners.update(updates[-1])
+        qs.owners.update(updates[-1], SOURCE)
     standing = world.tables.heads[alice.queue_id]
     with pytest.raises(AlreadyExists):
-        qs.owners.update(updates[0])
+        qs.owners.update(updates[0], SOURCE)
     assert world.tables.heads[alice.queue_id] == standing
 
 
 @pytest.mark.parametrize(("suite", "key"), [(1, b"short"), (2, bytes(65)), (99, bytes(32))])
 def test_an_owner_is_kept_from_a_key_that_nobody_can_use(qs: Qs, alice: Owner, suite: int, key: bytes) -> None:
     with pytest.raises(InvalidValue):
-        qs.owners.update(alice.sign(UpdateQueue(suite, key, alice.token, alice.fresh())))
+        qs.owners.update(alice.sign(UpdateQueue(suite, key, alice.token, alice.fresh())), SOURCE)
     assert alice.fetch().last == 0
 
 
@@ -180,8 +180,8 @@ def test_a_deletion_that_broke_off_is_finished_by_its_repeat(
     deletion = alice.sign(DeleteQueue(alice.fresh()))
     world.fail(port, method, when="before" if when == "before" else "after")
     with pytest.raises(ConnectionError):
-        alice.qs.owners.delete(deletion)
-    alice.qs.owners.delete(deletion)
+        alice.qs.owners.delete(deletion, SOURCE)
+    alice.qs.owners.delete(deletion, SOURCE)
     assert world.tables.heads[alice.queue_id].deleted
     assert world.tables.entries[alice.queue_id] == {}
 
@@ -241,7 +241,7 @@ def test_freshness_is_signed(qs: Qs, alice: Owner) -> None:
     body = dataclasses.replace(signed.request.body, freshness=now)
     forged = dataclasses.replace(signed, request=dataclasses.replace(signed.request, body=body), signed=b"")
     with pytest.raises(NotPermitted):
-        qs.reading.fetch(forged)
+        qs.reading.fetch(forged, SOURCE)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from chalicelib.protocol.timestamps import DAY, HOUR, SECOND
 from chalicelib.services.queueing.reading import Waiting
 from chalicelib.services.queueing.state import LARGEST_ANSWER
 from tests.fakes.queueing import QueueWorld
-from tests.services.queueing.queues import GROUP, US, Hub, Owner, Qs
+from tests.services.queueing.queues import GROUP, SOURCE, US, Hub, Owner, Qs
 
 MEGABYTE = 1024 * 1024
 
@@ -96,7 +96,7 @@ def test_who_waits_at_a_queue_that_is_deleted_or_changes_hands_is_told(world: Qu
     with pytest.raises(NotFound):
         alice.fetch(wait_ms=5_000)
     update, _ = bob.rotation("bob's next")
-    world.waiting = lambda: qs.owners.update(update)  # type: ignore[method-assign]
+    world.waiting = lambda: qs.owners.update(update, SOURCE)  # type: ignore[method-assign]
     with pytest.raises(NotPermitted):
         bob.fetch(wait_ms=5_000)
 

@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.timestamps import DAY, HOUR
-from chalicelib.services.delivery.accounts import LEASE
+from chalicelib.services.delivery.account_desk import LEASE
 from chalicelib.services.delivery.state import GroupId
 from tests.services.delivery.accounts.user import PROVIDER, QUEUE, User, client_of, package, removals
 from tests.services.delivery.house import SUITE, House
@@ -51,7 +51,7 @@ def test_an_event_that_fails_anywhere_is_worked_off_by_the_schedule(
     assert group.world.faults.armed == []
     group.restart()
     group.world.clock.advance(LEASE)
-    group.accounts.sweep()
+    group.account_desk.sweep()
     assert_gone(group, bob)
 
 
@@ -79,9 +79,9 @@ def test_a_worker_that_dies_anywhere_leaves_the_event_to_the_next(
     group.restart()
     if not ((port, method) == ("account_events", "done") and when == "after"):
         never_taken = (port, method, when) == ("account_events", "take", "before")
-        assert group.accounts.sweep() == (1 if never_taken else 0)  # Else somebody seems to be at it.
+        assert group.account_desk.sweep() == (1 if never_taken else 0)  # Else somebody seems to be at it.
         group.world.clock.advance(LEASE)
-        assert group.accounts.sweep() == (0 if never_taken else 1)
+        assert group.account_desk.sweep() == (0 if never_taken else 1)
     assert_gone(group, bob)
 
 
@@ -110,9 +110,9 @@ def test_a_group_that_fails_does_not_keep_a_client_in_the_others(house: House, a
     house.world.fail("groups", "advance", skip=1)
     bob.tell()
     assert sorted(len(removals(house, group_id)) for group_id in groups) == [0, 1, 1]
-    assert house.accounts.sweep() == 0
+    assert house.account_desk.sweep() == 0
     house.world.clock.advance(HOUR)
-    assert house.accounts.sweep() == 1
+    assert house.account_desk.sweep() == 1
     assert sorted(len(removals(house, group_id)) for group_id in groups) == [1, 1, 1]
 
 
@@ -123,11 +123,11 @@ def test_a_sweep_goes_on_after_an_event_that_fails(house: House, alice: User, bo
     house.world.clock.advance(LEASE)
     house.world.fail("directory", "remove")
     with pytest.raises(ConnectionError):
-        house.accounts.sweep()
+        house.account_desk.sweep()
     assert house.world.users.of(bob.user) is None
     assert len(house.world.account_events.due(house.world.clock() + HOUR, 10)) == 1
     house.world.clock.advance(HOUR)
-    assert house.accounts.sweep() == 1
+    assert house.account_desk.sweep() == 1
 
 
 def test_the_operator_hears_of_events_that_wait(group: House, bob: User) -> None:

@@ -111,7 +111,7 @@ def test_events_are_taken_of_the_providers_own_users_only(house: House, bob: Use
 )
 def test_an_event_that_makes_no_sense_is_refused(house: House, bob: User, said: dict[str, str], field: str) -> None:
     with pytest.raises(InvalidValue) as told:
-        house.accounts.take_in(PROVIDER, AccountEventBody(user=bob.user.decode(), **said))  # type: ignore[arg-type]
+        house.account_desk.take_in(PROVIDER, AccountEventBody(user=bob.user.decode(), **said))  # type: ignore[arg-type]
     assert told.value.field == field
 
 
@@ -177,7 +177,7 @@ class ByKey(User):
     """A user whose clients' credentials all say its name alone."""
 
     def tell_by_key(self, client: Person) -> None:
-        self.house.accounts.take_in(
+        self.house.account_desk.take_in(
             PROVIDER,
             AccountEventBody(
                 event="client_removed",
@@ -269,9 +269,9 @@ def test_a_hub_elsewhere_hears_of_it_by_the_queue_that_is_gone(house: House, bob
     phone, laptop = qs.owner("phone"), qs.owner("laptop")
     hub = Hub(qs)
     assert hub.send(b"one", phone, laptop) == [Result.OK, Result.OK]
-    accounts = dataclasses.replace(house.accounts, queues=Closing(queues.heads, queues.entries, queues.clock))
+    desk = dataclasses.replace(house.account_desk, queues=Closing(queues.heads, queues.entries, queues.clock))
     for _ in range(2):
-        accounts.take_in(PROVIDER, event(bob.user, client_of(bob.clients[0]), (phone.queue_id, QUEUE)))
+        desk.take_in(PROVIDER, event(bob.user, client_of(bob.clients[0]), (phone.queue_id, QUEUE)))
     assert hub.send(b"two", phone, laptop) == [Result.INVALID_CLIENT_QUEUE_INFORMATION, Result.OK]
     with pytest.raises(NotFound):
         phone.fetch()

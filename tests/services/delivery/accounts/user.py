@@ -41,11 +41,13 @@ class User:
         return UserRegistration(**{**said, **changes})
 
     def register(self, provider_id: str = PROVIDER, **changes: Any) -> str:
-        return self.house.accounts.register(provider_id, PROVIDER_DOMAIN, self.registration(**changes)).user_key_hash
+        return self.house.account_desk.register(
+            provider_id, PROVIDER_DOMAIN, self.registration(**changes)
+        ).user_key_hash
 
     def tell(self, *, client: bytes | None = None, provider_id: str = PROVIDER, queues: tuple[bytes, ...] = ()) -> None:
         """Let the provider say that the user, or one client, is gone."""
-        self.house.accounts.take_in(provider_id, event(self.user, client, queues))
+        self.house.account_desk.take_in(provider_id, event(self.user, client, queues))
 
     def sign(self, body: Body) -> DSMessage:
         return sign_message(self.sender, DSRequest(body), self.key.sign)

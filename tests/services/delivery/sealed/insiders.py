@@ -22,7 +22,7 @@ SELF_REMOVE = 10
 
 
 def sealed_key(house: House, key: bytes = KEY, group_id: bytes = GROUP) -> Sealed:
-    epoch, public = house.world.keys.state_key()
+    epoch, public = house.world.keys.hub_key()
     return seal_to(public, epoch, STATE_KEY, group_id, key)
 
 
@@ -37,8 +37,8 @@ class Insider(Person):
 
     def sign(self, sender: DSSenderID, body: Body) -> DSMessage:
         about: Any = body
-        if self.key is not None and hasattr(about, "state_key"):
-            about = dataclasses.replace(about, state_key=sealed_key(self.house, self.key, about.group_id))
+        if self.key is not None and hasattr(about, "sealed_state_key"):
+            about = dataclasses.replace(about, sealed_state_key=sealed_key(self.house, self.key, about.group_id))
         return super().sign(sender, about)
 
 

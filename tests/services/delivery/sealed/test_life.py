@@ -99,7 +99,7 @@ def test_a_pseudonym_is_a_user_like_any_other() -> None:
     sender = DSSenderID.user(hashlib.sha256(user.signature_key).digest())
     answer = house.serve(sign_message(sender, DSRequest(request), user.sign))
     assert answer.group_info.body.group_context == bob.member.group.context
-    without = dataclasses.replace(request, state_key=None)
+    without = dataclasses.replace(request, sealed_state_key=None)
     with pytest.raises(UnknownGroup):
         house.serve(sign_message(sender, DSRequest(without), user.sign))
 

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 from chalicelib.protocol.timestamps import DAY, HOUR, MINUTE, SECOND
 from chalicelib.services.accounts.state import Account
 from chalicelib.services.ports import Lost
-from chalicelib.services.provider.delivery import LEASE
+from chalicelib.services.provider.dispatch import LEASE
 from chalicelib.services.provider.state import OutboxId
 from tests.fakes.world import World
 from tests.services.provider.providers import PHONE, Gp, endpoint_of, meanwhile, settle
@@ -39,7 +39,7 @@ def pump(gp: Gp, hours: int) -> None:
         gp.hinted()
         gp.world.clock.advance(5 * SECOND)
         if gp.world.clock() % MINUTE == 0:
-            gp.delivery.sweep()
+            gp.dispatch.sweep()
 
 
 def test_an_event_is_posted_once_and_signed_so_that_its_receiver_can_tell(gp: Gp, alpha: Account, world: World) -> None:
@@ -65,8 +65,8 @@ def moment(seconds: int) -> datetime.datetime:
 
 def test_a_message_that_comes_twice_sends_once(gp: Gp, alpha: Account, world: World) -> None:
     entry = owe(gp, alpha)
-    gp.delivery.deliver(entry)
-    gp.delivery.deliver(entry)
+    gp.dispatch.work_off(entry)
+    gp.dispatch.work_off(entry)
     assert len(world.webhook_sender.posts) == 1
 
 
@@ -76,13 +76,13 @@ def test_an_entry_that_is_being_worked_on_is_left_alone_until_its_lease_ends(
     entry = owe(gp, alpha)
     world.fail("webhook_sender", "post")
     with pytest.raises(ConnectionError):
-        gp.delivery.deliver(entry)
-    gp.delivery.deliver(entry)
+        gp.dispatch.work_off(entry)
+    gp.dispatch.work_off(entry)
     world.clock.advance(LEASE - 1)
-    assert gp.delivery.sweep() == 0
+    assert gp.dispatch.sweep() == 0
     assert world.webhook_sender.posts == []
     world.clock.advance(1)
-    assert gp.delivery.sweep() == 1
+    assert gp.dispatch.sweep() == 1
     assert len(world.webhook_sender.posts) == 1
 
 
@@ -106,7 +106,7 @@ def test_the_schedule_alone_makes_ten_attempts_and_then_says_that_it_failed(
     owe(gp, alpha)
     for _ in range(26 * 60):
         world.clock.advance(MINUTE)
-        gp.delivery.sweep()
+        gp.dispatch.sweep()
     (event,) = gp.events(alpha)
     assert (event.state, len(event.tries), world.outbox.entries) == ("failed", 10, [])
     assert world.account("alpha").webhook is not None
@@ -118,7 +118,7 @@ def test_workers_that_die_do_not_use_up_the_attempts(gp: Gp, alpha: Account, wor
     for _ in range(20):
         world.clock.advance(MINUTE + SECOND)
         try:
-            gp.delivery.sweep()
+            gp.dispatch.sweep()
         except ConnectionError:
             assert world.webhook_sender.posts == []
     assert world.faults.armed == []
@@ -133,7 +133,7 @@ def test_workers_that_die_and_then_an_outage_leave_the_day_its_length(gp: Gp, al
     for _ in range(5 * 60):
         world.clock.advance(MINUTE)
         try:
-            gp.delivery.sweep()
+            gp.dispatch.sweep()
         except ConnectionError:
             assert gp.events(alpha)[0].state == "pending"
     (event,) = gp.events(alpha)
@@ -148,13 +148,13 @@ def test_an_entry_that_always_fails_does_not_hold_up_the_others(gp: Gp, alpha: A
     gp.webhooks.test(alpha)
     world.clock.advance(MINUTE)
     with pytest.raises(ValueError, match="unpack"):
-        gp.delivery.sweep()
+        gp.dispatch.sweep()
     assert [entry.outbox_id for entry in world.outbox.entries] == [bad]
 
 
 def test_gone_disables_the_webhook_and_alarms(gp: Gp, alpha: Account, world: World) -> None:
     world.webhook_sender.script(ENDPOINT, 410)
-    gp.delivery.deliver(owe(gp, alpha))
+    gp.dispatch.work_off(owe(gp, alpha))
     health = gp.webhooks.show(alpha)
     assert (health.state, health.last_failure) == ("disabled", "status 410")
     assert ("webhook-disabled", "alpha") in world.alarms.raised
@@ -169,9 +169,9 @@ def test_that_it_is_gone_is_not_lost_to_a_change_made_meanwhile(gp: Gp, alpha: A
     entry = owe(gp, alpha)
     meanwhile(world.accounts, "replace", lambda: gp.enrolment.rotate_secret("alpha"))
     with pytest.raises(Lost):
-        gp.delivery.deliver(entry)
+        gp.dispatch.work_off(entry)
     world.clock.advance(LEASE)
-    gp.delivery.deliver(entry)
+    gp.dispatch.work_off(entry)
     assert gp.webhooks.show(alpha).state == "disabled"
 
 
@@ -179,13 +179,13 @@ def test_a_new_endpoint_is_not_disabled_by_what_the_old_one_said(gp: Gp, alpha: 
     world.webhook_sender.script(ENDPOINT, 410)
     entry = owe(gp, alpha)
     meanwhile(world.events, "record", lambda: gp.webhooks.set(alpha, "https://alpha.example/new"))
-    gp.delivery.deliver(entry)
+    gp.dispatch.work_off(entry)
     assert gp.webhooks.show(alpha).state == "enabled"
 
 
 def test_an_event_without_a_webhook_waits_in_the_history(gp: Gp, world: World) -> None:
     account = gp.enrol("quiet")
-    gp.delivery.deliver(owe(gp, account))
+    gp.dispatch.work_off(owe(gp, account))
     (event,) = gp.events(account)
     assert (event.state, event.tries[0][1], world.outbox.entries) == ("failed", "no webhook is enabled", [])
     world.clock.advance(DAY)

@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.errors import ClientCertificateRequired, UnknownCertificate
-from chalicelib.services.provider.trusting import calling
+from chalicelib.services.provider.peering import calling
 from tests.services.provider.providers import federation, thumbprint
 
 

@@ -28,7 +28,7 @@ SWEEP = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Delivery:
+class Dispatch:
     """Does what the outbox says, whoever wakes it."""
 
     outbox: Outbox
@@ -42,7 +42,7 @@ class Delivery:
     alarms: Alarms
     clock: Clock
 
-    def deliver(self, outbox_id: OutboxId) -> None:
+    def work_off(self, outbox_id: OutboxId) -> None:
         """Do one entry's work if it is due; one that has gone or is being worked on is left alone."""
         now = self.clock()
         entry = self.outbox.take(outbox_id, now, until=now + LEASE)
@@ -68,7 +68,7 @@ class Delivery:
         failures: list[Exception] = []
         for outbox_id in due:
             try:
-                self.deliver(outbox_id)
+                self.work_off(outbox_id)
             except Exception as error:  # noqa: BLE001 (one entry that fails must not hold up the others)
                 failures.append(error)
         if failures:

@@ -43,7 +43,7 @@ LONGEST_BACKOFF = HOUR
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Accounts:
+class AccountDesk:
     """The users that providers registered here, and what happens to them; `domain` is this delivery service's."""
 
     users: Users

@@ -13,8 +13,8 @@ from chalicelib.services.provider.ports import TrustLists
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Admission:
-    """Admits peer GPs by the authority's word."""
+class Peering:
+    """The operator's hand on the peers: admits them by the authority's word."""
 
     trust_lists: TrustLists
     clock: Clock

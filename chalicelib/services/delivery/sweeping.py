@@ -1,0 +1,132 @@
+"""Looking after every group that has something due: rows to deliver, a domain to try again, a removal that lapses.
+
+A group is awake from the transaction that gave it something to do until all of it is done. Hints make it faster; what
+this schedule finds by itself needs none.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+
+from chalicelib.protocol.delivery.refusals import UnknownGroup
+from chalicelib.protocol.delivery.removals import LAPSE
+from chalicelib.protocol.timestamps import MINUTE, SECOND
+from chalicelib.services.delivery.fanout import Fanout
+from chalicelib.services.delivery.ports import Groups, Shards, Wakes
+from chalicelib.services.delivery.removals import Removals
+from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Head, Shard
+from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.ports import Alarms, Clock
+
+SWEEP = 200
+"""How many groups one sweep looks after that have something new."""
+
+SWEEP_WAITING = 100
+"""How many it looks after that wait for a domain or for the time, or that failed before."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sweep:
+    """Wakes groups whose time has come."""
+
+    groups: Groups
+    shards: Shards
+    wakes: Wakes
+    fanout: Fanout
+    vault: Vault
+    removals: Removals
+    alarms: Alarms
+    clock: Clock
+
+    def sweep(self) -> int:
+        """Do what is due for every group, whether or not a hint came, and return how many those were."""
+        # Groups that only wait for a domain which is down may be many: they come after those with something new.
+        due = self.wakes.due(self.clock(), SWEEP)
+        due += self.wakes.due(self.clock(), SWEEP_WAITING, waiting=True)
+        failures: list[Exception] = []
+        for group_id in due:
+            try:
+                self.wake(group_id)
+            except Exception as error:  # noqa: BLE001 (one group that fails must not hold up the others)
+                failures.append(error)
+                self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
+        if failures:
+            raise failures[0]
+        return len(due)
+
+    def wake(self, group_id: GroupId) -> None:
+        """Bring one group forward, and forget it once nothing is left to do."""
+        head, _ = self.groups.load(group_id, b"")
+        if head is None:
+            self._retire(group_id)
+            return
+        shards = self._shards(group_id)
+        if head.deleted and not shards:
+            # It was purged: what nobody had come for until then is older than the log goes back.
+            self.wakes.settle(group_id, head.seq)
+            return
+        failures: list[Exception] = []
+        undone = [number for number in _numbers(head) if self._is_undone(shards.get(number), head)]
+        for number in undone:
+            try:
+                self.fanout.deliver(group_id, number)
+            except Exception as error:  # noqa: BLE001 (one shard that fails must not hold up the others)
+                failures.append(error)
+        lapses_at: int | None = None
+        try:
+            lapses_at = self._lapse(head)
+        except Exception as error:  # noqa: BLE001 (nor what is told to the members)
+            failures.append(error)
+        if failures:
+            raise failures[0]
+        if undone:
+            shards = self._shards(group_id)
+        finished = all(number in shards and shards[number].cursor >= head.seq for number in _numbers(head))
+        waiting = [behind.next_at for shard in shards.values() for behind in shard.behind.values()]
+        waiting += [] if lapses_at is None else [lapses_at]
+        if head.sealed:
+            # What everybody has got stays no longer: nothing else that is kept tells who is in the group.
+            shard = shards[0]
+            self.groups.forget(group_id, min([shard.cursor, *(behind.seq for behind in shard.behind.values())]))
+        if finished and not waiting:
+            # Rows that came meanwhile keep the group awake: it is settled up to this row only.
+            self.wakes.settle(group_id, head.seq)
+            return
+        now = self.clock()
+        next_at = max(now + SECOND, min(waiting, default=now + MINUTE // 2))
+        self.wakes.postpone(group_id, next_at, head.seq, waiting=finished)
+
+    def _retire(self, group_id: GroupId) -> None:
+        """Let go of a group that is not there: a table was restored, or somebody deleted its rows.
+
+        Its head cannot be on its way: it was written with the first wake-up in one transaction, and read after that
+        was seen. Should the group be created just now, its own wake-up stays, because it is asked again, and in the
+        transaction that removes the other.
+        """
+        # A crash after this line counts it twice; the other way round it might never be told.
+        self.alarms.raise_("wake-without-group", "")
+        self.wakes.retire(group_id)
+
+    def _lapse(self, head: Head) -> int | None:
+        """Give up removals that nobody covered in time, and return when the next are due if any are pending.
+
+        Requests do the same when they come; in a group that is silent none does. Nobody can look into a sealed one.
+        """
+        if not head.blocked_since or head.deleted or head.frozen:
+            return None
+        now, since = self.clock(), head.blocked_since
+        if since + LAPSE <= now:
+            since = 0
+            with contextlib.suppress(UnknownGroup):  # With the last of its members the group is closed.
+                since = self.removals.settle(self.vault.unlock(head, None), now).head.blocked_since
+        return since + LAPSE if since else None
+
+    def _shards(self, group_id: GroupId) -> dict[int, Shard]:
+        return {shard.shard: shard for shard in self.shards.of(group_id)}
+
+    def _is_undone(self, shard: Shard | None, head: Head) -> bool:
+        return shard is None or shard.cursor < head.seq or self.fanout.due(shard) is not None
+
+
+def _numbers(head: Head) -> Sequence[int]:
+    return [*range(head.shards), *(() if head.sealed else (MEMBERSHIPS,))]
