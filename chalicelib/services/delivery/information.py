@@ -145,6 +145,7 @@ class Information:
             changed, written = with_records(
                 state, {index: dataclasses.replace(record, config=request.client_queue_config)}
             )
+            self.domains.check_group(state.records, changed.records)
             change = Change(changed, written)
             stored = self.vault.store(opened, change, now=asked.now)
             # It is no use of a group that nobody can use: such a one still ends.
