@@ -46,7 +46,8 @@ class Ending:
             # [mds-close-1] Another group is deleted by the commit that removes everybody, so that they hear of it.
             if not head.frozen:
                 raise InvalidRequest("mds-close-1", "a group that was not reinitialised is deleted by a commit")
-            after = closed(dataclasses.replace(head, version=head.version + 1))
+            # From now on its rows have a month left, the answer to a repeat among them.
+            after = closed(dataclasses.replace(head, version=head.version + 1, used_at=head.used(asked.now)))
             answer = asked.done()
             if self.scribe.advance(head, after, answer=answer):
                 return answer.response

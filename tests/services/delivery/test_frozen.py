@@ -199,6 +199,18 @@ def test_a_close_whose_reply_is_lost_is_repeated(frozen: Frozen, when: Any) -> N
     assert frozen.house.head().deleted
 
 
+def test_a_close_of_long_after_is_still_answered_again(frozen: Frozen) -> None:
+    """What a group leaves behind is purged, the answer with it, a month after its end and not after its last use."""
+    house = frozen.house
+    house.deliver()
+    house.world.clock.advance(JOINABLE - DAY)
+    message = frozen.bob.closing()
+    assert house.serve(message) == Ok()
+    house.world.clock.advance(MINUTE)
+    house.upkeep.tend(GROUP)
+    assert house.serve(message) == Ok()
+
+
 def test_two_that_close_it_at_once(frozen: Frozen) -> None:
     house = frozen.house
     house.meanwhile("groups", "advance", lambda: house.serve(frozen.alice.closing()))
