@@ -13,7 +13,7 @@ import urllib3.exceptions
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.ports import Unreachable
 from chalicelib.storage.federation_tls import FederationTls
-from chalicelib.storage.https import plain_headers, read_bounded
+from chalicelib.storage.https import ask, read_bounded
 
 CALL_SECONDS = 20.0  # A caller of ours may wait for the answer, and the gateway gives up after 29.
 MOST_BYTES = 4_500_000  # What a route of ours can pass on.
@@ -49,19 +49,8 @@ class HttpsPeerCalls:
         if not path.startswith("/"):
             raise ValueError("a path begins with /")
         deadline = time.monotonic() + seconds
-        try:
-            response = self.tls.identified().request(
-                method,
-                peer.origin + path,
-                body=body,
-                headers=plain_headers(headers),
-                timeout=urllib3.Timeout(total=seconds),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(f"the peer {peer.domain} did not answer: {type(error).__name__}") from error
+        url = peer.origin + path
+        response = ask(self.tls.identified(), peer.domain, method, url, headers, body, seconds)
         try:
             answer = read_bounded(response, most, deadline)
         except BaseException as error:

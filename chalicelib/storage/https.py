@@ -31,6 +31,34 @@ class TooLong(Unreachable):
     """The answer has more bytes than it may have."""
 
 
+def ask(
+    pool: urllib3.PoolManager,
+    who: str,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    seconds: float,
+) -> urllib3.BaseHTTPResponse:
+    """Ask a peer once and nobody else, whatever it answers, and return the answer with its body unread.
+
+    Who does not answer within so many seconds is `Unreachable`.
+    """
+    try:
+        return pool.request(
+            method,
+            url,
+            body=body,
+            headers=plain_headers(headers),
+            timeout=urllib3.Timeout(total=seconds),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise Unreachable(f"the peer {who} did not answer: {type(error).__name__}") from error
+
+
 def read_bounded(response: urllib3.BaseHTTPResponse, most: int, deadline: float) -> bytes:
     """Return the body of an answer of at most `most` bytes, or raise `Unreachable`."""
     data = bytearray()

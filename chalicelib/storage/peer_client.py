@@ -37,7 +37,7 @@ from chalicelib.services.ports import Refused, Unreachable
 from chalicelib.services.provider.ports import Outcome
 from chalicelib.storage.breaker import Breaker
 from chalicelib.storage.federation_tls import FederationTls
-from chalicelib.storage.https import plain_headers, read_bounded
+from chalicelib.storage.https import ask, read_bounded
 
 ASK_SECONDS = 1.5
 CALL_SECONDS = 10.0
@@ -165,19 +165,7 @@ class HttpsPeerClient:
         if left <= 0:
             raise Unreachable("there was no time left to ask")
         headers: Map[str, str] = {"Accept": "application/json"} if method == "GET" else _JSON
-        try:
-            return pool.request(
-                method,
-                url,
-                body=body,
-                headers=plain_headers(headers),
-                timeout=urllib3.Timeout(total=left),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(f"the peer {peer.gp} did not answer: {type(error).__name__}") from error
+        return ask(pool, peer.gp, method, url, headers, body, left)
 
 
 _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
