@@ -48,7 +48,7 @@ from chalicelib.protocol.delivery.group_updates import (
     ResyncClient,
     UpdateClient,
 )
-from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.info_requests import CloseGroup, ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSSenderID
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
@@ -253,6 +253,10 @@ class DeliveryClient:
     def self_remove(self, sender: DSSenderID, proposal: Message, *, sealed_state_key: Sealed | None = None) -> None:
         """Ask the others to remove oneself."""
         self._ask(sender, SelfRemoveRequest(_message(proposal), self._fresh(), sealed_state_key), Ok)
+
+    def close_group(self, sender: DSSenderID, group_id: bytes, *, sealed_state_key: Sealed | None = None) -> None:
+        """Delete a group that was reinitialised."""
+        self._ask(sender, CloseGroup(group_id, self._key, self._fresh(), sealed_state_key), Ok)
 
     # What is sent, and what is asked.
 

@@ -12,6 +12,7 @@ from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
 from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
+from chalicelib.services.delivery.ending import Ending
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
@@ -221,6 +222,7 @@ def desk() -> Desk:
         Commits(rows(), vault(), scribe(), senders(), removals(), vouching(), domains),
         Sending(rows(), vault(), scribe(), removals(), hints(), limits()),
         Information(rows(), vault(), scribe(), senders(), vouching(), uploads(), ds_keys(), domains),
+        Ending(rows(), vault(), scribe()),
         key_packages(),
         uploading(),
         wiring.clock(),

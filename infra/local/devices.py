@@ -32,9 +32,11 @@ from chalicelib.protocol.mls.key_package import KeyPackage
 from chalicelib.protocol.mls.welcome import Welcome
 from infra.local.services import QUEUE_SUITE, Services
 
-PATIENCE = 20.0
-"""Seconds that a device waits for something to come into its queue."""
+PATIENCE = 60.0
+"""Seconds that a device waits for something to come into its queue, however short each answer to that is."""
 
+POLL = 20.0
+"""Seconds that it asks a queueing service to wait, which that does for one fetch of a queue at a time."""
 
 INSISTENCE = 60.0
 """Seconds for which it asks again where answers are lost."""
@@ -353,17 +355,19 @@ class Device(abc.ABC):
     def _next(self, what: str) -> QueueEntry:
         def ask() -> QueueEntry | None:
             if self._incoming is None:
-                self._incoming = self.queue.entries(PATIENCE, forever=False)
+                self._incoming = self.queue.entries(POLL, forever=False)
             try:
                 return next(self._incoming, None)
             except (NoAnswer, QueueRefused):
                 self._incoming = None
                 raise
 
-        entry = self.persist(ask)
-        if entry is None:
+        until = time.monotonic() + PATIENCE
+        while (entry := self.persist(ask)) is None:
             self._incoming = None
-            raise NothingCame(f"{self.name} waited {PATIENCE:.0f} s for {what}")
+            if time.monotonic() > until:
+                raise NothingCame(f"{self.name} waited {PATIENCE:.0f} s for {what}")
+            time.sleep(PAUSE)  # An earlier fetch of ours, whose connection is gone, may be the one that waits there.
         return entry
 
 

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any, Self
 
 import botocore.session
 
+from infra.local.listener import hold_port
 from infra.local.supervisor import Child, Supervisor
 
 SECRET_ACCESS_KEY = "test"  # Presigned URLs verify with this one only.
@@ -33,7 +33,8 @@ class Emulator:
         folder = supervisor.folder / "emulator"
         for name in ("state", "s3", "tmp"):
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        port = _free_port()
+        held = hold_port()
+        port: int = held.getsockname()[1]
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(folder),
@@ -50,8 +51,9 @@ class Emulator:
             "LOG_LEVEL": "WARNING",
         }
         command = [sys.executable, "-m", "ministack"]
-        emulator = cls(port, supervisor.start("emulator", command, environment=environment))
-        emulator._await_health()
+        with held:
+            emulator = cls(port, supervisor.start("emulator", command, environment=environment))
+            emulator._await_health()
         return emulator
 
     def environment(self, region: str) -> dict[str, str]:
@@ -129,9 +131,3 @@ def _outputs(cloudformation: Any, name: str) -> dict[str, str]:
         if event["ResourceStatus"].endswith("_FAILED")
     ]
     raise RuntimeError(f"the stack {name} was not created: {'; '.join(failures) or stack['StackStatus']}")
-
-
-def _free_port() -> int:
-    """Return a port that was free a moment ago; the emulator cannot be handed a socket."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])

@@ -17,7 +17,7 @@ from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.mls.framing import PrivateMessage, PublicMessage, decode_message
 from chalicelib.protocol.mls.welcome import Welcome
-from infra.local.devices import PATIENCE, Device, NothingCame
+from infra.local.devices import PATIENCE, PAUSE, POLL, Device, NothingCame
 from infra.local.own_device import SUITE, OwnDevice
 from infra.local.services import Services
 from infra.local.story import expect
@@ -170,7 +170,7 @@ class SharedQueue:
         self._client = QueueClient(services.urls[home], services.domains[home], queue, ca=services.ca)
         self._client.create_queue()
         self._key = self._client.describe().queue_config_key
-        self._incoming = self._client.entries(PATIENCE, forever=False)
+        self._incoming = self._client.entries(POLL, forever=False)
 
     def config(self) -> ClientQueueConfig:
         """Return where its messages go, sealed anew."""
@@ -178,9 +178,13 @@ class SharedQueue:
 
     def await_message(self, kind: type) -> None:
         """Read until a message of that kind comes."""
-        for entry in self._incoming:
-            if isinstance(entry.message, bytes) and isinstance(decode_message(entry.message).body, kind):
-                return
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            for entry in self._incoming:
+                if isinstance(entry.message, bytes) and isinstance(decode_message(entry.message).body, kind):
+                    return
+            time.sleep(PAUSE)  # As a device does.
+            self._incoming = self._client.entries(POLL, forever=False)
         raise NothingCame(f"a queue waited {PATIENCE:.0f} s for a {kind.__name__}")
 
     def close(self) -> None:

@@ -30,6 +30,18 @@ def reserve_port() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
 
 
+def hold_port(port: int = 0) -> socket.socket:
+    """Return a socket on a port of 127.0.0.1 that does not listen, for who cannot be handed one that does.
+
+    Clients are refused, no connection is given the port for its own end, and whoever is told its number can listen
+    there as servers do, with SO_REUSEADDR.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", port))
+    return held
+
+
 class Listener:
     """Serves every connection to one listening socket, which it owns from here on.
 

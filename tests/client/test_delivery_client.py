@@ -79,6 +79,7 @@ def test_every_operation_sends_its_request(client: DeliveryClient, serve: Serve)
         DSRequestType.CREATE_GROUP: (Ok(), lambda: client.create_group(LEAF, GROUP_ID, package, QUEUE, info, **own)),
         DSRequestType.DELETE_GROUP: (Ok(), lambda: client.delete_group(LEAF, update, **own)),
         DSRequestType.UPDATE_QUEUE_INFO: (Ok(), lambda: client.update_queue_info(LEAF, GROUP_ID, QUEUE, **own)),
+        DSRequestType.CLOSE_GROUP: (Ok(), lambda: client.close_group(LEAF, GROUP_ID, **own)),
         DSRequestType.WELCOME_INFO: (
             WelcomeInfoAnswer(info, b"t"),
             lambda: client.welcome_info(LEAF, GROUP_ID, 1, **own),

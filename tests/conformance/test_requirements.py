@@ -31,7 +31,7 @@ TESTS = [
 ]
 
 AREAS = (
-    *("remove", "cover", "sender", "fresh", "create", "senders", "successor", "op", "delete"),
+    *("remove", "cover", "sender", "fresh", "create", "senders", "successor", "op", "delete", "close"),
     *("queue-info", "welcome-info", "external-info", "vouch", "add-users", "added", "domain", "welcome"),
     *("remove-users", "add-clients", "remove-clients", "update", "resync", "join", "send"),
     *("propose", "self-remove", "fanout", "sealed", "admin"),

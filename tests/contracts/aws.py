@@ -11,7 +11,6 @@ import functools
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -54,10 +53,11 @@ from chalicelib.storage.snapshots import AwsSnapshots
 from chalicelib.storage.store import AwsStore
 from chalicelib.storage.subscriptions import AwsSubscriptions
 from chalicelib.storage.trust_lists import AwsTrustLists
+from infra.local.listener import hold_port
 from tests.fakes.clock import SettableClock
 
 STACK = Path(__file__).parents[2] / "infra" / "data-stack.json"
-READY_SECONDS = 30
+READY_SECONDS = 120
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "eu-west-1",
     "AWS_ACCESS_KEY_ID": "000000000000",
@@ -234,9 +234,8 @@ def emulator() -> str:
 
 
 def _running() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    held = hold_port()
+    port = held.getsockname()[1]
     environment = {
         **os.environ,
         "BIND_HOST": "127.0.0.1",
@@ -256,11 +255,12 @@ def _running() -> Iterator[str]:
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait(url, process)
+            with held:
+                _wait(url, process)
             yield url
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.outsider import SECONDS, Outsider
+from tests.infra.outsider import Outsider
 
 REPOSITORY = Path(__file__).parents[2]
-START_SECONDS = 90
+START_SECONDS = 240
+STOP_SECONDS = 120
+"""A bound on hanging, and no more: with five processes to start and to end, a busy machine takes its time."""
 
 
 class Run:
@@ -37,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             yield Run(process, Outsider(endpoints))
         finally:
             process.terminate()
-            process.wait(SECONDS)
+            process.wait(STOP_SECONDS)
 
 
 @pytest.fixture

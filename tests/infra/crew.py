@@ -12,7 +12,7 @@ from chalicelib.client.delivery_client import DeliveryClient, JoinInfo
 from chalicelib.client.mls_path import NotForThisMember
 from chalicelib.client.signer import SignatureKey, Signer
 from chalicelib.protocol.crypto import cipher_suite
-from chalicelib.protocol.delivery.messages import TBS_LABEL, DSMessage
+from chalicelib.protocol.delivery.messages import TBS_LABEL, DSMessage, DSRequestType
 from chalicelib.protocol.delivery.queueing import QueueEntry
 from chalicelib.protocol.mls.commit import Commit as MLSCommit
 from chalicelib.protocol.mls.draft import Draft
@@ -36,7 +36,10 @@ Roster = frozenset[bytes]
 
 
 class Remembering:
-    """A signer that remembers each DSMessage it signed: what is signed is all of it but for the signature."""
+    """A signer that remembers each DSMessage it signed for a hub: what is signed is all of it but for the signature.
+
+    To upload what is too large is no request of its own: it is done again where the request is sent again.
+    """
 
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
@@ -54,7 +57,9 @@ class Remembering:
         signature = self.signer.sign(label, content)
         if label == TBS_LABEL:
             encoded = content + bytes([len(signature)]) + signature
-            self.sent.append(decode(DSMessage.read, encoded, TREE_ELEMENTS))
+            message = decode(DSMessage.read, encoded, TREE_ELEMENTS)
+            if message.request.request_type is not DSRequestType.UPLOAD:
+                self.sent.append(message)
         return signature
 
 

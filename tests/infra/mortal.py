@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local.federation import Federation, running
+from infra.local.listener import hold_port
 from infra.local.private import write_private
 from infra.local.supervisor import Child, Supervisor
 
 APP = "tests.infra.hasty:app"
 TIME_SCALE = 30.0
+BACKLOG = 128
 
 
 class Mortal:
@@ -25,6 +27,7 @@ class Mortal:
         said = federation.endpoints["ds"][name]
         self.ports = [int(said[which].rpartition(":")[2]) for which in ("url", "public_url")]
         self.deaths = 0
+        self._held: list[socket.socket] = []
 
     def kill(self) -> None:
         """Kill it, whatever it is doing."""
@@ -33,10 +36,19 @@ class Mortal:
         self.supervisor.children.remove(self.child)
         self.child.stop()
         self.deaths += 1
+        if not self._held:
+            self._held = [hold_port(port) for port in self.ports]
+
+    def release(self) -> None:
+        """Give up the ports."""
+        for held in self._held:
+            held.close()
 
     def start(self) -> Child:
         """Start it anew on its ports, and wait until it is ready."""
-        listeners = [socket.create_server(("127.0.0.1", port), backlog=128) for port in self.ports]
+        listeners = [hold_port(port) for port in self.ports]
+        for listener in listeners:
+            listener.listen(BACKLOG)
         numbers = [listener.fileno() for listener in listeners]
         settings = {**json.loads(self.settings.read_text()), "listeners": numbers, "app": APP}
         write_private(self.settings, json.dumps(settings).encode())
@@ -57,8 +69,12 @@ def mortal_federation(folder: Path) -> Iterator[tuple[Federation, list[Mortal]]]
     """Start a federation whose delivery services are `Mortal`, in their hasty form from the beginning."""
     with running(folder, time_scale=TIME_SCALE, note=lambda _: None) as (supervisor, federation):
         services = [Mortal(supervisor, federation, name) for name in federation.endpoints["ds"]]
-        for service in services:
-            service.kill()
-            service.start()
-            service.deaths = 0
-        yield federation, services
+        try:
+            for service in services:
+                service.kill()
+                service.start()
+                service.deaths = 0
+            yield federation, services
+        finally:
+            for service in services:
+                service.release()

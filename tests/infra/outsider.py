@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 Found = TypeVar("Found")
 
-SECONDS = 30
+SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Answer:
 
 
 def wait_for(what: str, look: Callable[[], Found | None]) -> Found:
-    """Look until there is something, for half a minute."""
+    """Look until there is something, for a minute."""
     until = time.monotonic() + SECONDS
     while not (found := look()):
         assert time.monotonic() < until, f"{what} did not happen"

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 import rine_mls
 
 from chalicelib.client import ApClient
@@ -32,13 +33,16 @@ from tests.infra.mortal import Mortal, mortal_federation
 STEPS = 60
 LARGEST = 7
 QUIET_SECONDS = 60.0
+MUCH = 3_200_000
+"""Bytes of a message that no request can hold: it is uploaded, and fetched by the hub and by its peer."""
+
 EXPECTED = {DSErrorCode.STALE_EPOCH, DSErrorCode.MUST_COVER}
 """What a client hears that was slower than another, or that a removal has got in the way of."""
 
 EVERYTHING = {
     *("death", "repeat", "delete", "OwnHand add", "OwnHand remove", "OwnHand update", "OwnHand come back"),
     *("RineHand add", "RineHand remove", "RineHand come back"),
-    *("OwnHand say", "RineHand say", "AgentvaultHand say", "add: STALE_EPOCH"),
+    *("OwnHand say", "RineHand say", "AgentvaultHand say", "say much", "add: STALE_EPOCH"),
 }
 """What a history is not over without."""
 
@@ -160,8 +164,8 @@ class History:
         self.accepted.append((hand, room.hub, hand.memory.sent[-1]))
         return True
 
-    def say(self, room: Room, hand: Hand) -> None:
-        data = f"{hand.name} says {next(self.numbers)}".encode()
+    def say(self, room: Room, hand: Hand, *, much: bool = False) -> None:
+        data = f"{hand.name} says {next(self.numbers)}".encode().ljust(MUCH if much else 0)
 
         def do() -> None:
             if hand.waiting.get(room.group_id) and not isinstance(hand, OwnHand):
@@ -171,7 +175,8 @@ class History:
             room.said.append((epoch, hand, data))
 
         with contextlib.suppress(_Nothing):
-            self.attempt(room, hand, "say", do)
+            if self.attempt(room, hand, "say", do) and much:
+                self.done["say much"] += 1
 
     def add(self, room: Room, hand: Hand, newcomer: Hand) -> None:
         if self.attempt(room, hand, "add", lambda: hand.add(room.group_id, [newcomer.offer()])):
@@ -257,9 +262,9 @@ class History:
         if not committers or self.random.random() < 0.6:
             if not free:
                 return None
-            speaker = self.random.choice(free)
+            speaker, much = self.random.choice(free), self.random.random() < 0.05
             busy.add(speaker)
-            return lambda: self.say(room, speaker)
+            return lambda: self.say(room, speaker, much=much)
         hand = self.random.choice(committers)
         busy.add(hand)
         if isinstance(hand, OwnHand) and self.random.random() < 0.4:
@@ -359,6 +364,7 @@ class History:
         self.done["heard"] += len(expected)
 
 
+@pytest.mark.timeout(0)  # Each wait in it has a bound of its own, and how many there are is a campaign's matter.
 def test_histories_with_deaths_lose_nothing_and_repeat_nothing(tmp_path: Path, campaign: int) -> None:
     with mortal_federation(tmp_path / "state") as (federation, mortals):
         history = History(federation, mortals, tmp_path, seed=campaign)

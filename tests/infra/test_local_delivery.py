@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -235,24 +236,28 @@ def test_between_delivery_services_a_certificate_is_asked_for(world: Outsider, t
 
 
 def test_a_long_poll_returns_when_something_comes(laptop: OwnDevice, phone: RineDevice) -> None:
-    waited = []
+    asking = threading.Event()
 
-    def wait() -> None:
+    def wait() -> tuple[int, float, float]:
         began = time.monotonic()
+        asking.set()
         page = phone.queue.fetch(wait=20)
-        waited.append((len(page.entries), time.monotonic() - began))
+        return len(page.entries), began, time.monotonic()
 
     named = laptop.hub(EU).request_group_id(laptop.as_user)
     laptop.create(named.group_id, EU, named.external_sender)
     package = phone.offer()
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    time.sleep(1)  # The poll is to have begun well before.
-    laptop.add(named.group_id, [package])
-    waiting.join(30)
-    ((entries, seconds),) = waited
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        assert asking.wait(30)
+        time.sleep(1)  # It is to have reached the service; nobody outside is told when it has.
+        assert not waiting.done()
+        adds = time.monotonic()
+        laptop.add(named.group_id, [package])
+        entries, began, ended = waiting.result(60)
     assert entries == 1
-    assert 1 <= seconds < 15
+    assert began < adds < ended
+    assert ended - began < 15
 
 
 def test_a_long_poll_of_an_empty_queue_ends(phone: RineDevice) -> None:

@@ -19,8 +19,10 @@ import jwt
 import pytest
 
 from infra.local.authority import Authority
-from tests.infra.conftest import REPOSITORY, Run
+from tests.infra.conftest import REPOSITORY, STOP_SECONDS, Run
 from tests.infra.outsider import SECONDS, Answer, Outsider, position, send, wait_for
+
+STORY_SECONDS = 1_200
 
 _numbers = itertools.count()
 
@@ -351,7 +353,7 @@ def test_sigterm_ends_it_and_no_child_remains(run: Run) -> None:
     children = descendants(run.process.pid)
     assert len(children) >= 5, "the emulated AWS, two providers and two delivery services"
     run.process.send_signal(signal.SIGTERM)
-    assert run.process.wait(SECONDS) == 0
+    assert run.process.wait(STOP_SECONDS) == 0
     for handle in children:
         assert select.select([handle], [], [], SECONDS)[0], "a child lives on"
         os.close(handle)
@@ -367,9 +369,10 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.timeout(STORY_SECONDS)
 def test_the_whole_story_holds() -> None:
     command = [sys.executable, "-m", "infra.local"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
     assert "every step held" in done.stdout
     registered = re.search(r"(\d+) numbers, one for each country or territory, registered", done.stdout)

@@ -1,6 +1,8 @@
 """Peers are asked as who we are, within bounds, and left alone when they fail."""
 
 import hashlib
+import itertools
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from chalicelib.storage.peer_client import MOST_AT_ONE_PEER, HttpsPeerClient
 from infra.local.authority import Authority
 from tests.contracts.aws import AwsPorts
 from tests.storage.journey import PHONE
-from tests.storage.tls_server import Asked, Reply, Server, serving
+from tests.storage.tls_server import DRIP, LATE, NEVER, Asked, Reply, Server, serving
 
 DATA = bytes(range(256)) * 40
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -46,7 +48,7 @@ def client(aws: AwsPorts, authority: Authority) -> HttpsPeerClient:
     tls = FederationTls(aws.stage, aws.clock)
     us = authority.issue_client("eu")
     tls.store(certificate=us.cert.read_text(), private_key=us.key.read_text(), authorities=authority.cert.read_text())
-    return HttpsPeerClient(tls, ask_seconds=0.5)
+    return HttpsPeerClient(tls, ask_seconds=LATE)
 
 
 def peer(server: Server, gp: str = "us", *more: str) -> Peer:
@@ -81,23 +83,37 @@ def test_what_is_no_answer_is_unreachable(client: HttpsPeerClient, server: Serve
     assert len(server.asked) == 1
 
 
-def test_peers_are_asked_at_once_and_nobody_waits_for_a_slow_one(client: HttpsPeerClient, server: Server) -> None:
-    def slow_for_some(asked: Asked) -> Reply:
-        return Reply(body=found(), delay=0.3 if len(server.asked) % 2 else 2.0)
+def test_peers_are_asked_at_once(client: HttpsPeerClient, server: Server) -> None:
+    everybody = threading.Barrier(4, timeout=LATE / 2)
 
-    server.answer = slow_for_some
+    def answer(_: Asked) -> Reply:
+        everybody.wait()
+        return Reply(body=found())
+
+    server.answer = answer
+    peers = [peer(server, gp) for gp in ("us", "br", "in", "jp")]
+    answers = client.ask(peers, PHONE, "asker", 0)
+    assert len(server.asked) == 4
+    assert answers["us"][0] == "answered"
+
+
+def test_nobody_waits_for_a_slow_peer(client: HttpsPeerClient, server: Server) -> None:
+    slow = itertools.cycle([True, False])
+    server.answer = lambda _: NEVER if next(slow) else Reply(body=found("us"))
+    hasty = HttpsPeerClient(client.tls, ask_seconds=2)
     began = time.monotonic()
-    answers = client.ask([peer(server, gp) for gp in ("us", "br", "in", "jp")], PHONE, "asker", 0)
-    assert time.monotonic() - began < 1.0
+    answers = hasty.ask([peer(server, gp) for gp in ("us", "br", "in", "jp")], PHONE, "asker", 0)
+    assert time.monotonic() - began < LATE / 2
     assert len(answers) == 4
     assert "unreachable" in {outcome for outcome, _ in answers.values()}
 
 
 def test_an_answer_that_drips_is_cut_off_at_the_deadline(client: HttpsPeerClient, server: Server) -> None:
-    server.answer = lambda _: Reply(pieces=tuple(b" " for _ in range(30)), pause=0.1)
+    server.answer = lambda _: DRIP
+    hasty = HttpsPeerClient(client.tls, ask_seconds=0.5)
     began = time.monotonic()
-    assert client.ask([peer(server)], PHONE, "asker", 0)["us"][0] == "unreachable"
-    assert time.monotonic() - began < 1.0
+    assert hasty.ask([peer(server)], PHONE, "asker", 0)["us"][0] == "unreachable"
+    assert time.monotonic() - began < LATE / 2
 
 
 def test_a_peer_that_holds_its_threads_gets_no_more_and_the_others_are_asked(

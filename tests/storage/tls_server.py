@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from infra.local.authority import Authority, Identity, server_context
 
+LATE = 20.0
+"""Seconds that what comes late takes: so many that whoever gave up before it came has not waited for it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
@@ -30,6 +33,10 @@ class Reply:
     pieces: tuple[bytes, ...] = ()
     pause: float = 0.0
     delay: float = 0.0
+
+
+NEVER = Reply(delay=LATE)
+DRIP = Reply(pieces=(b" ",) * 100, pause=LATE / 100)
 
 
 @dataclasses.dataclass

@@ -18,6 +18,7 @@
         opaque group<V>;                      // the MLS part, of protocol.mls.stored_group
         opaque group_info[24];                // reference of the epoch's GroupInfo
         opaque records<V>;                    // directory of the delivery records
+        Domain domains<V>;                    // of their queues, as in `records`
         StoredProposal proposals<V>;
         Removal removals<V>;
         uint8 no_ds_sender;
@@ -47,7 +48,7 @@ from chalicelib.protocol.mls.public_group import PublicGroup
 from chalicelib.protocol.mls.stored_group import decode_root, encode_root, prefetch
 from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint8, uint32, uint64, vector
 
-VERSION = 1
+VERSION = 2
 FEW = 32
 """How many proposals and path nodes a commit has at most if all it touches is loaded before its sender is known."""
 

@@ -1,4 +1,4 @@
-"""Requests about a group that leave its members as they are: where messages go, and what a joiner needs.
+"""Requests about a group that hold no message to it: where messages go, what a joiner needs, and that it is done with.
 
 `sender` is the public signature key that signs the request, as the draft has it.
 """
@@ -43,6 +43,25 @@ class UpdateQueueInfo:
             + self.freshness.encode()
             + optional(self.sealed_state_key)
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CloseGroup:
+    """Delete a group that was reinitialised: nobody may send it the commit that would delete another."""
+
+    group_id: bytes
+    sender: bytes
+    freshness: Freshness
+    sealed_state_key: Sealed | None = None
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Read the struct."""
+        return cls(reader.opaque(), reader.opaque(), Freshness.read(reader), reader.optional(read_sealed_state_key))
+
+    def encode(self) -> bytes:
+        """Return the struct's encoding."""
+        return opaque(self.group_id) + opaque(self.sender) + self.freshness.encode() + optional(self.sealed_state_key)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

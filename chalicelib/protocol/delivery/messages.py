@@ -14,7 +14,7 @@ Where each struct comes from, and what is ours:
     RequestGroupId, PublicKey          operations of -03; bodies ours
     AddPackage, KeyPackages            ideas of -03 and -04; bodies ours
     SubmitProposals, CommitRequest     operations of -06; bodies ours
-    PublishKeyPackages, Upload, Freshness, Sealed, Reference, UploadReference        ours
+    PublishKeyPackages, Upload, CloseGroup, Freshness, Sealed, Reference, UploadReference        ours
     BodyReference                      ours, between delivery services
     KeyPackagesQuery                   ours, between delivery services
     ClientQueueConfig                  named by -02, its contents are ours; so is QueueConfig
@@ -49,7 +49,7 @@ from chalicelib.protocol.delivery.group_updates import (
     ResyncClient,
     UpdateClient,
 )
-from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.info_requests import CloseGroup, ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.parts import Freshness, encode_signature, enumeration, read_signature
 from chalicelib.protocol.delivery.sealed import Sealed
 from chalicelib.protocol.mls.key_package import KeyPackage
@@ -82,6 +82,7 @@ class DSRequestType(enum.IntEnum):
     COMMIT = 18
     PUBLISH_KEY_PACKAGES = 19
     UPLOAD = 20
+    CLOSE_GROUP = 21
 
     @property
     def route(self) -> str:
@@ -113,6 +114,7 @@ Body = (
     | CommitRequest
     | PublishKeyPackages
     | Upload
+    | CloseGroup
 )
 
 BODIES: Mapping[DSRequestType, type[Body]] = {
@@ -137,6 +139,7 @@ BODIES: Mapping[DSRequestType, type[Body]] = {
     DSRequestType.COMMIT: CommitRequest,
     DSRequestType.PUBLISH_KEY_PACKAGES: PublishKeyPackages,
     DSRequestType.UPLOAD: Upload,
+    DSRequestType.CLOSE_GROUP: CloseGroup,
 }
 _TYPES = {kind: request_type for request_type, kind in BODIES.items()}
 

@@ -7,18 +7,25 @@ changes one record. A chunk is immutable and named as the tree's are (`protocol.
         uint8 position; ClientQueueConfig config; uint64 joined_epoch; uint64 active_at; uint8 quarantined;
     } Entry;
     Entry chunk<V>;                          // those of 64 aligned leaves that are filled, in order
+    struct { opaque ds_domain<V>; uint32 members; } Domain;
     opaque ref[24] directory<V>;             // of each chunk; zeros where it has no entry
+    Domain domains<V>;                       // how many members have their queues at each, by name
+
+The count of domains stands with the directory because every change of either goes through here, and because all of the
+group is what it bounds: each domain is delivered to by itself, with a request for each row.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
 from chalicelib.errors import DecodeError
+from chalicelib.protocol.delivery.parts import Domain, read_domain, text
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.mls.chunked_tree import Attempt
 from chalicelib.protocol.mls.chunks import REF_SIZE, Ref, load, reference
-from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint8, uint64
+from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint8, uint32, uint64
 
 LEAVES = 64
 NOTHING = Ref(bytes(REF_SIZE))
@@ -53,23 +60,29 @@ Chunk = Mapping[int, DeliveryRecord]
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """All delivery records of an epoch; `loaded` remembers what was read, and is no part of the value."""
+    """All delivery records of an epoch, and how many members have their queues at each domain.
+
+    `loaded` remembers what was read, and is no part of the value.
+    """
 
     attempt: Attempt
     directory: tuple[Ref, ...] = ()
+    domains: Mapping[Domain, int] = dataclasses.field(default_factory=dict)
     loaded: dict[Ref, Chunk] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def read(cls, reader: Reader, attempt: Attempt) -> Self:
-        """Read the stored directory."""
+        """Read the stored directory, and the domains."""
         content = reader.opaque()
         if len(content) % REF_SIZE:
             raise DecodeError("a directory of delivery records ends inside a reference")
-        return cls(attempt, tuple(Ref(content[at : at + REF_SIZE]) for at in range(0, len(content), REF_SIZE)))
+        directory = tuple(Ref(content[at : at + REF_SIZE]) for at in range(0, len(content), REF_SIZE))
+        return cls(attempt, directory, dict(reader.vector(lambda one: (read_domain(one), one.uint32()))))
 
     def encode(self) -> bytes:
-        """Return the stored directory."""
-        return opaque(b"".join(self.directory))
+        """Return the stored directory, and the domains."""
+        domains = [text(domain) + uint32(self.domains[domain]) for domain in sorted(self.domains)]
+        return opaque(b"".join(self.directory)) + opaque(b"".join(domains))
 
     @property
     def extent(self) -> int:
@@ -111,7 +124,9 @@ class Records:
         """Return the records with some set or taken away, and the chunks to be written for them."""
         self.prefetch(changes)
         directory, written = list(self.directory), {}
-        loaded = dict(self.loaded)
+        loaded, domains = dict(self.loaded), Counter(self.domains)
+        domains.subtract(known.config.ds_domain for leaf_index in changes if (known := self.get(leaf_index)))
+        domains.update(record.config.ds_domain for record in changes.values() if record is not None)
         for number in sorted({leaf_index // LEAVES for leaf_index in changes}):
             entries = dict(self._chunk(number))
             for leaf_index, record in changes.items():
@@ -129,7 +144,8 @@ class Records:
                 loaded[directory[number]] = entries
         while directory and directory[-1] == NOTHING:
             directory.pop()
-        return dataclasses.replace(self, directory=tuple(directory), loaded=loaded), written
+        there = {domain: members for domain, members in domains.items() if members}
+        return dataclasses.replace(self, directory=tuple(directory), domains=there, loaded=loaded), written
 
     def _ref(self, number: int) -> Ref:
         return self.directory[number] if number < len(self.directory) else NOTHING

@@ -9,8 +9,8 @@ when its leaf is removed and its client is not added back in the same breath; th
 because an Add may fill it again, nor does a new key at the leaf, because the client may have renewed it. Where a
 client has proposed to remove itself, its own proposal stands for ours: it is what must be covered, and if nobody does,
 the client is quarantined like any other. So many are proposed at once, and so many may be pending, that a state and a
-commit stay small; what did not fit is found again. Where the group does not list this service as an external sender
-there is nothing to propose, and the client is quarantined at once.
+commit stay small; what did not fit is found again. Where the group does not list this service as an external sender,
+or was reinitialised and takes no proposals any more, there is nothing to propose: the client is quarantined at once.
 """
 
 import dataclasses
@@ -116,7 +116,7 @@ def propose(state: GroupState, now: int, signer: Signer) -> tuple[GroupState, Se
     What was written is to be stored beside the state's root.
     """
     index = sender_index(state.group.context, signer.public)
-    if index is None:
+    if index is None or state.group.reinit is not None:
         quarantined, written = quarantine(state, [removal for removal in state.removals if not removal.lapsed])
         return quarantined, (), written
     crowded = _crowded(state)

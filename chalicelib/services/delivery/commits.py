@@ -82,6 +82,7 @@ class Commits:
             self.domains.check([] if commit.queue is None else [commit.queue])
             signer = self.vault.signer(group_id, state.group.suite.number)
             accepted = judge_commit(state, commit, asked.now, signer)
+            self.domains.check_group(state.records, accepted.change.state.records)
             if self._write(asked, opened, framed, accepted):
                 return asked.done().response
         raise Unavailable("the group changes too fast to judge a commit")

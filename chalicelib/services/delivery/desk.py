@@ -20,7 +20,7 @@ from chalicelib.protocol.delivery.group_updates import (
     ResyncClient,
     UpdateClient,
 )
-from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.info_requests import CloseGroup, ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.messages import BODIES, ROUTES, DSMessage
 from chalicelib.protocol.delivery.parts import LONGEST_GROUP_ID
 from chalicelib.protocol.delivery.refusals import InvalidRequest, UnknownGroup
@@ -30,6 +30,7 @@ from chalicelib.services.delivery.asking import Asked, StaleRequest
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.directory import KeyPackageDirectory
+from chalicelib.services.delivery.ending import Ending
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.sending import Sending
 from chalicelib.services.delivery.uploading import Uploading
@@ -47,6 +48,7 @@ class Desk:
     commits: Commits
     sending: Sending
     information: Information
+    ending: Ending
     key_packages: KeyPackageDirectory
     uploading: Uploading
     clock: Clock
@@ -87,6 +89,7 @@ class Desk:
             PublishKeyPackages: self.key_packages.publish,
             KeyPackages: self.key_packages.claim,
             Upload: self.uploading.link,
+            CloseGroup: self.ending.close,
         }
         return by_kind[kind]
 

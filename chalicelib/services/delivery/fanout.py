@@ -85,7 +85,7 @@ class Fanout:
                         break
             except Unreadable as unreadable:
                 stuck = unreadable
-                shard = self._noted(shard, unreadable)
+                shard = self._noted(shard, [row for row in rows if row.seq > shard.cursor])
             if domain is not None:
                 shard = self._catch_up(shard, domain, until)
             unsaved = True
@@ -124,12 +124,26 @@ class Fanout:
             self.alarms.raise_("row-skipped", "unreadable")
             return {}
 
-    def _noted(self, shard: Shard, unreadable: Unreadable) -> Shard:
-        """Remember since when a row cannot be read: the tries count, not its age, which an outage may have made."""
-        if unreadable.seq in shard.unread:
-            return shard
-        self.alarms.raise_("row-unreadable", "")
-        return dataclasses.replace(shard, unread={**shard.unread, unreadable.seq: self.clock()})
+    def _noted(self, shard: Shard, rows: Sequence[LogRow]) -> Shard:
+        """Remember since when rows cannot be read: the tries count, not their age, which an outage may have made.
+
+        All of these are tried, so that many of them do not wait one after the other.
+        """
+        unread = dict(shard.unread)
+        for row in rows:
+            if row.seq not in unread and not self._is_readable(shard, row):
+                self.alarms.raise_("row-unreadable", "")
+                unread[row.seq] = self.clock()
+        return dataclasses.replace(shard, unread=unread)
+
+    def _is_readable(self, shard: Shard, row: LogRow) -> bool:
+        if shard.shard == MEMBERSHIPS:
+            return row.kind != Kind.UNREADABLE
+        try:
+            self.recipients.of(shard, row)
+        except Unreadable:
+            return False
+        return True
 
     def _try(self, shard: Shard, row: LogRow, domain: str, recipients: Sequence[Recipient]) -> Shard:
         """Send a row to one domain; if that fails, leave the domain behind."""
@@ -159,7 +173,7 @@ class Fanout:
         if not rows:
             caught_up = {name: one for name, one in shard.behind.items() if name != domain}
             return dataclasses.replace(shard, behind=caught_up)
-        for row in rows:
+        for place, row in enumerate(rows):
             try:
                 shard = self.posting.send(shard, row, domain, self._recipients(shard, row).get(domain, ()))
             except RefusedForGood:
@@ -170,8 +184,8 @@ class Fanout:
                 self.alarms.raise_("row-skipped", domain)
             except Down:
                 return _behind(shard, domain, self._later(behind))
-            except Unreadable as unreadable:
-                return _behind(self._noted(shard, unreadable), domain, self._later(behind))
+            except Unreadable:
+                return _behind(self._noted(shard, rows[place:]), domain, self._later(behind))
             except StreamGap as gap:
                 return self._rewind(shard, domain, gap.expected, self._later(behind))
             behind = dataclasses.replace(behind, seq=row.seq, attempts=0, refused=0)

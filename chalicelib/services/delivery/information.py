@@ -122,7 +122,10 @@ class Information:
                 return registered.signature_key, registered.user, b""
 
     def update_queue(self, asked: Asked, request: UpdateQueueInfo) -> bytes:
-        """Send a member's messages to another queue from now on (-02 §§3.3, 4.6)."""
+        """Send a member's messages to another queue from now on (-02 §§3.3, 4.6).
+
+        A group that was reinitialised takes it too, so that a client can name a new queue to all of its groups.
+        """
         group_id = GroupId(request.group_id)
         leaf_index(asked.message)  # Who is named otherwise is told so, whether or not there is such a group.
         for _ in range(RESTAGES):
@@ -131,8 +134,8 @@ class Information:
                 return asked.again(known)
             opened = self.vault.unlock(there(head), request.sealed_state_key)
             state = opened.state
+            head = opened.head
             index, leaf = member(state, asked.message)
-            head = live(head)
             if request.sender != leaf.signature_key:
                 raise WrongSender
             self.domains.check([request.client_queue_config])
@@ -142,9 +145,12 @@ class Information:
             changed, written = with_records(
                 state, {index: dataclasses.replace(record, config=request.client_queue_config)}
             )
+            self.domains.check_group(state.records, changed.records)
             change = Change(changed, written)
             stored = self.vault.store(opened, change, now=asked.now)
-            after = dataclasses.replace(stored.head, used_at=head.used(asked.now))
+            # It is no use of a group that nobody can use: such a one still ends.
+            used_at = head.used_at if head.frozen else head.used(asked.now)
+            after = dataclasses.replace(stored.head, used_at=used_at)
             answer = asked.done()
             if self.scribe.advance(head, after, answer=answer):
                 return answer.response

@@ -18,6 +18,7 @@ from chalicelib.protocol.delivery.removals import (
     LAPSE,
     MOST_AT_ONCE,
     MOST_PENDING,
+    blocked_since,
     lapse,
     nobody_left,
     want_removed,
@@ -34,6 +35,9 @@ from chalicelib.services.ports import Alarms, Clock
 TRIES = 5
 STEPS = TRIES + MOST_PENDING // MOST_AT_ONCE
 """How often a group is looked at: so many removals may be wanted that they are proposed one after the other."""
+
+
+_OUT_OF_ACCOUNT = frozenset({RemovalReason.CLIENT_REMOVED, RemovalReason.USER_DELETED})
 
 
 class Unfinished(Exception):
@@ -68,12 +72,14 @@ class Removals:
     def remove(self, group_id: GroupId, choose: Choose) -> bool:
         """Propose to remove what `choose` names, and say whether there was anything; a repeat finds nothing.
 
+        In a group that was reinitialised only who is out of its account goes. Queues and commits are of no more use.
+
         Raises `Unfinished` where more is wanted than may be pending at once.
         """
         anything = False
         for _ in range(STEPS):
             head, _ = self.groups.load(group_id, b"")
-            if head is None or head.deleted or head.frozen or head.sealed:
+            if head is None or head.deleted or head.sealed:
                 return anything
             step = self._propose(self.vault.unlock(head, None), choose, self.clock())
             anything = anything or step in {_Step.ALL, _Step.SOME}
@@ -127,12 +133,15 @@ class Removals:
         """Propose what there is, as much of it as can be at once, and say how far that goes."""
         head, state = opened.head, opened.state
         signer = self.vault.signer(head.group_id, state.group.suite.number)
-        wanted = want_removed(state, choose(state), now, signer)
+        targets = choose(state)
+        if head.frozen:
+            targets = [(leaf_index, reason) for leaf_index, reason in targets if reason in _OUT_OF_ACCOUNT]
+        wanted = want_removed(state, targets, now, signer)
         change = wanted.change
         if change is None:
             return _Step.FULL if wanted.more else _Step.NOTHING
         rows = proposed(wanted.proposals, head.epoch, change.root, now)
-        if not rows and not head.sealed:
+        if not rows and blocked_since(change.state) and not head.sealed:
             # What its client proposed itself stands for the removal. The group is kept awake until that lapses.
             rows = [LogRow(0, Kind.WAITING, head.epoch, change.root, now, b"")]
         # Members hear of the proposals from the log; from here on the group waits for a commit that covers them.

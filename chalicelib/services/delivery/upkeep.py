@@ -14,6 +14,7 @@ import dataclasses
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.reachable import reachable
 from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.services.delivery.commits import JOINABLE
 from chalicelib.services.delivery.ports import Garbage, Groups, Rounds
 from chalicelib.services.delivery.removals import Removals, closed
 from chalicelib.services.delivery.scribe import Scribe
@@ -64,7 +65,8 @@ class Upkeep:
         head, _ = self.groups.load(group_id, b"")
         now = self.clock()
         if head is not None and not head.deleted:
-            if head.used_until + self.unused <= now:
+            # A group that was reinitialised is of use to nobody, once no Welcome to it can be joined any more.
+            if head.used_until + (min(self.unused, JOINABLE) if head.frozen else self.unused) <= now:
                 self._expire(head)
             elif not head.sealed:
                 self._remove_inactive(group_id, now)

@@ -1,5 +1,6 @@
 """One authority, one emulator and one gateway for all tests of the local run."""
 
+import contextlib
 import http.client
 import json
 import ssl
@@ -19,8 +20,9 @@ from infra.local.supervisor import Supervisor
 from tests.infra.local import toy
 
 REGION = "eu-central-1"
-LIMITS = Limits(integration_seconds=0.6)
+LIMITS = Limits(integration_seconds=1.0)
 TIMEOUTS = Timeouts(idle=5.0, headers=0.4, body=0.4)
+"""What a hasty gateway goes by. All others have AWS's own, so that no test of them is about how busy the machine is."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,20 @@ def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
 
 @pytest.fixture(scope="session")
 def doors(authority: Authority) -> Iterator[Doors]:
+    with opened(authority, Limits(), Timeouts()) as doors:
+        yield doors
+
+
+@pytest.fixture(scope="session")
+def hasty(authority: Authority) -> Iterator[Doors]:
+    with opened(authority, LIMITS, TIMEOUTS) as doors:
+        yield doors
+
+
+@contextlib.contextmanager
+def opened(authority: Authority, limits: Limits, timeouts: Timeouts) -> Iterator[Doors]:
     log: list[str] = []
-    gateway = Gateway(toy.app, "toy", limits=LIMITS, timeouts=TIMEOUTS, access_log=log.append)
+    gateway = Gateway(toy.app, "toy", limits=limits, timeouts=timeouts, access_log=log.append)
     server = authority.issue_server("server")
     main, public = reserve_port(), reserve_port()
     ports = main.getsockname()[1], public.getsockname()[1]

@@ -1,5 +1,6 @@
 """Queues and schedules: what raises keeps its messages, and nothing runs twice at once."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def test_messages_come_in_batches_and_are_deleted_when_the_function_returned(
         entries = [{"Id": str(number), "MessageBody": f"m{number}"} for number in range(start, start + 10)]
         sqs.send_message_batch(QueueUrl=stack["WorkUrl"], Entries=entries)
     pump.start()
-    assert eventually(lambda: pump.returned["work"] >= 2)
+    assert eventually(lambda: sum(map(len, toy.received)) >= 20)
     assert sorted(body for batch in toy.received for body in batch) == sorted(f"m{number}" for number in range(20))
     assert max(len(batch) for batch in toy.received) == 15
     assert eventually(lambda: in_queue(sqs, stack["WorkUrl"]) == 0)
@@ -73,7 +74,7 @@ def test_a_raising_function_leaves_its_messages_and_a_later_run_gets_them(
     toy.refuse_messages.set()
     sqs.send_message(QueueUrl=stack["WorkUrl"], MessageBody="kept")
     pump.start()
-    assert eventually(lambda: pump.raised["work"] == 1)
+    assert eventually(lambda: pump.raised["work"] >= 1)
     assert in_queue(sqs, stack["WorkUrl"]) == 1
     toy.refuse_messages.clear()
     assert eventually(lambda: pump.returned["work"] == 1)
@@ -122,7 +123,9 @@ def test_a_schedule_fires_as_often_as_the_time_scale_says(sqs: Any, pump: Pump) 
     began = time.monotonic()
     pump.start()  # One minute at 600 times the speed: every tenth of a second.
     assert eventually(lambda: pump.returned["tick"] >= 10)
-    assert 0.8 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.8
+    # A machine that is busy may be late with some of them, and not with all.
+    assert min(later - earlier for earlier, later in itertools.pairwise(toy.ticks)) < 0.3
 
 
 def test_a_schedule_never_runs_twice_at_once_and_skips_what_it_missed(sqs: Any, pump: Pump) -> None:

@@ -27,7 +27,7 @@ from chalicelib.protocol.delivery.group_updates import (
     ResyncClient,
     UpdateClient,
 )
-from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.info_requests import CloseGroup, ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.messages import BODIES, Body, DSRequestType
 from chalicelib.protocol.delivery.parts import Domain, Freshness
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
@@ -99,6 +99,7 @@ def honest(sealed_state_key: Sealed | None = None) -> Mapping[DSRequestType, Bod
         CommitRequest(*adding),
         PublishKeyPackages((package,), FRESH),
         Upload(b"d" * 32, 4_000_000, FRESH),
+        CloseGroup(GROUP_ID, key, FRESH, sealed_state_key),
     )
     of = {kind: request_type for request_type, kind in BODIES.items()}
     return {of[type(body)]: body for body in bodies}

@@ -122,6 +122,7 @@ BODIES: dict[Any, st.SearchStrategy[Any]] = {
     group_messages.SelfRemoveRequest: st.builds(group_messages.SelfRemoveRequest, public(mls.proposal), freshness, key),
     group_messages.SubmitProposals: submit(),
     info_requests.UpdateQueueInfo: st.builds(info_requests.UpdateQueueInfo, octets, octets, queue, freshness, key),
+    info_requests.CloseGroup: st.builds(info_requests.CloseGroup, octets, octets, freshness, key),
     info_requests.WelcomeInfo: st.builds(info_requests.WelcomeInfo, octets, octets, uint64s, freshness, key),
     info_requests.ExternalCommitInfo: st.builds(
         info_requests.ExternalCommitInfo, octets, octets, key_package, freshness, key

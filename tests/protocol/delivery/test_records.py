@@ -1,5 +1,6 @@
 """Delivery records in chunks: whatever is set and taken away, they are what a plain dictionary would be."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 import pytest
@@ -29,7 +30,7 @@ class Store(dict[Ref, bytes]):
 
 
 def record(number: int, *, quarantined: bool = False) -> DeliveryRecord:
-    config = ClientQueueConfig(Domain("eu.ds.example"), Sealed(1, (b"%d" % number).ljust(80)))
+    config = ClientQueueConfig(Domain(f"{number % 3}.ds.example"), Sealed(1, (b"%d" % number).ljust(80)))
     return DeliveryRecord(config, number, 2 * number, quarantined)
 
 
@@ -54,6 +55,7 @@ def test_they_are_what_a_dictionary_would_be(steps: list[dict[int, DeliveryRecor
         expected = {leaf: value for leaf, value in expected.items() if step.get(leaf, value) is not None}
         for seen in (records, records := reopened(records, store)):
             assert dict(seen.all()) == expected
+            assert seen.domains == Counter(one.config.ds_domain for one in expected.values())
             assert {leaf: seen.get(leaf) for leaf in (one, two, FARTHEST)} == {
                 leaf: expected.get(leaf) for leaf in (one, two, FARTHEST)
             }

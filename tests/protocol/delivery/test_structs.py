@@ -88,6 +88,7 @@ def test_request_types_have_their_numbers_and_routes() -> None:
         "commit": 18,
         "publish-key-packages": 19,
         "upload": 20,
+        "close-group": 21,
     }
     assert ROUTES["send-message"] is DSRequestType.SEND_MESSAGE
     assert {request_type.name: int(request_type) for request_type in QSRequestType} == {
@@ -117,7 +118,7 @@ FRESH = uint64(1) + b"n" * 16
 @pytest.mark.parametrize(
     ("read", "encoded"),
     [
-        (DSRequest.read, "15"),
+        (DSRequest.read, "16"),
         (DSRequest.read, "ff"),
         (QSRequest.read, "05"),
         (DSSenderID.read, "0300000000"),

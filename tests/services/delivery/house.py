@@ -17,6 +17,7 @@ from chalicelib.services.delivery.desk import Desk
 from chalicelib.services.delivery.directory import KeyPackageDirectory
 from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
+from chalicelib.services.delivery.ending import Ending
 from chalicelib.services.delivery.fanout import Fanout
 from chalicelib.services.delivery.information import Information
 from chalicelib.services.delivery.memberships import MembershipLog
@@ -102,6 +103,7 @@ class House:
             Commits(world.groups, self.vault, scribe, senders, self.removals, vouching, domains),
             Sending(world.groups, self.vault, scribe, self.removals, world.hints, limits),
             Information(world.groups, self.vault, scribe, senders, vouching, world.uploads, world.keys, domains),
+            Ending(world.groups, self.vault, scribe),
             self.key_packages,
             self.uploading,
             world.clock,

@@ -24,7 +24,7 @@ from chalicelib.protocol.delivery.group_updates import (
     ResyncClient,
     UpdateClient,
 )
-from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.info_requests import CloseGroup, ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.media import KEY_PACKAGE_REF, KEY_PACKAGES_RESPONSE
 from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
@@ -226,6 +226,9 @@ class Person:
         """Return the request to have messages sent to another queue; the caller keeps track of which one it is."""
         config = dataclasses.replace(self.queue, sealed_config=sealed_queue(name))
         return self.as_member(UpdateQueueInfo(GROUP, self.identity.signature_key, config, self.fresh()))
+
+    def closing(self) -> DSMessage:
+        return self.as_member(CloseGroup(GROUP, self.identity.signature_key, self.fresh()))
 
     def committing(self, *proposals: Proposal | bytes, path: bool = True) -> tuple[DSMessage, Pending]:
         """Return the request to commit anything that adds nobody."""

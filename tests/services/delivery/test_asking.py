@@ -9,7 +9,7 @@ from chalicelib.errors import DecodeError, Refusal
 from chalicelib.protocol.delivery.directory import PublicKey, RequestGroupId
 from chalicelib.protocol.delivery.group_messages import SendMessage
 from chalicelib.protocol.delivery.group_updates import DeleteGroupRequest, UpdateClient
-from chalicelib.protocol.delivery.info_requests import ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
+from chalicelib.protocol.delivery.info_requests import CloseGroup, ExternalCommitInfo, UpdateQueueInfo, WelcomeInfo
 from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.refusals import UnknownGroup
@@ -43,6 +43,8 @@ def at(person: Person, group_id: GroupId) -> list[DSMessage]:
     return [
         person.sign(DSSenderID.leaf(0), UpdateQueueInfo(group_id, key, person.queue, person.fresh())),
         person.sign(by_package, UpdateQueueInfo(group_id, key, person.queue, person.fresh())),
+        person.sign(DSSenderID.leaf(0), CloseGroup(group_id, key, person.fresh())),
+        person.sign(by_package, CloseGroup(group_id, key, person.fresh())),
         person.sign(by_package, WelcomeInfo(group_id, key, 1, person.fresh())),
         person.sign(DSSenderID.leaf(0), WelcomeInfo(group_id, key, 1, person.fresh())),
         person.sign(by_package, info),

@@ -1,7 +1,6 @@
 """What a request may hold is bounded by its route, because it is decoded before anybody knows who sends it."""
 
 import dataclasses
-import time
 
 import pytest
 
@@ -16,6 +15,7 @@ from chalicelib.protocol.tls import MESSAGE_ELEMENTS, POSTED_ELEMENTS, SMALL_ELE
 from chalicelib.services.delivery.desk import elements
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import GroupId
+from tests.effort import least
 from tests.services.delivery.house import House, Person
 
 LARGE = {"add-users", "add-clients", "remove-users", "remove-clients", "update-client", "delete-group", "resync-client"}
@@ -56,10 +56,12 @@ def test_a_posted_commit_holds_fewer_elements_than_an_uploaded_one(house: House,
 def test_what_is_decoded_for_a_stranger_takes_no_time(house: House, alice: Person, group: GroupId) -> None:
     """As much as the gateway takes, of what costs most to decode."""
     content = referring(alice, POSTED_ELEMENTS - 200).encode()
-    start = time.process_time()
-    with pytest.raises(WrongSender):
-        house.desk.serve("commit", content)
-    assert time.process_time() - start < 1  # A fifth of it, mostly.
+
+    def serve() -> None:
+        with pytest.raises(WrongSender):
+            house.desk.serve("commit", content)
+
+    assert least(serve) < 1  # A fifth of it, mostly.
 
 
 def test_empty_welcomes_do_not_come_as_far_as_the_log(house: House, alice: Person, group: GroupId) -> None:

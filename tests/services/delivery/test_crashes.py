@@ -17,11 +17,11 @@ from chalicelib.protocol.delivery.group_updates import AddClients, DeleteGroupRe
 from chalicelib.protocol.delivery.info_requests import WelcomeInfo
 from chalicelib.protocol.delivery.messages import DSMessage, DSSenderID
 from chalicelib.protocol.delivery.responses import DSResponse, DSResponseType
-from chalicelib.protocol.mls.proposals import Remove
+from chalicelib.protocol.mls.proposals import ReInit, Remove
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from tests.fakes.delivery import NEVER_RAISE
 from tests.fakes.faults import When
-from tests.services.delivery.house import GROUP, House, Person, settled
+from tests.services.delivery.house import GROUP, SUITE, House, Person, done, settled
 
 HOUR = 3_600_000
 
@@ -99,6 +99,11 @@ def after_the_hour(stage: Stage) -> DSMessage:
     return stage.alice.saying(b"hello")
 
 
+def frozen(stage: Stage) -> Stage:
+    done(stage.alice.committing(ReInit(b"the next", 1, SUITE, ()), path=False), stage.alice, stage.bob)
+    return stage
+
+
 def welcome_info(stage: Stage) -> DSMessage:
     bob = stage.bob
     assert bob.offered is not None
@@ -125,6 +130,8 @@ OPERATIONS: dict[str, Callable[[Stage], DSMessage]] = {
     "submit-proposals": lambda stage: stage.bob.proposing(Remove(2)),
     "self-remove": lambda stage: stage.carol.leaving(),
     "update-queue-info": lambda stage: stage.bob.moving("elsewhere"),
+    "update-queue-info of a reinitialised group": lambda stage: frozen(stage).bob.moving("elsewhere"),
+    "close-group": lambda stage: frozen(stage).bob.closing(),
     "welcome-info": welcome_info,
     "external-commit-info": lambda stage: stage.bob.asking_to_return(),
     "request-group-id": lambda stage: stage.bob.sign(stage.bob.registered(), RequestGroupId(1, stage.bob.fresh())),
@@ -196,6 +203,7 @@ def test_what_is_served_is_written_at_once() -> None:
         expected = {
             CREATION: ["put", "create"],
             "send-message": ["append"],
+            "close-group": ["advance"],  # Nothing is left of it.
             "send-message after the hour": ["put", "advance", "append"],
         }
         read_only = decode(DSResponse.read, run.answer, TREE_ELEMENTS).response_type != DSResponseType.OK

@@ -146,17 +146,6 @@ def test_a_group_of_one_is_deleted_by_an_empty_commit(house: House, alice: Perso
     assert house.head().deleted
 
 
-def test_a_reinitialised_group_takes_no_more_messages(house: House, alice: Person, bob: Person, group: GroupId) -> None:
-    late = bob.updating()[0]
-    done(alice.committing(ReInit(b"the next", 1, 1, ()), path=False), alice, bob)
-    messages = [alice.saying(b"?"), alice.proposing(Remove(1)), alice.moving("elsewhere")]
-    for message in messages:
-        house.refuses(message, "mls-12.4.2-14")
-    house.refuses(late, "mls-12.4.2-1")
-    house.deliver()
-    assert house.kinds(bob)[-1] == "commit", "but what it had accepted is delivered"
-
-
 # What it is not for.
 
 

@@ -11,7 +11,7 @@ from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.refusals import MustCover, UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.mls.framing import Sender, SenderType, decode_message
-from chalicelib.protocol.mls.proposals import ReInit, Remove, SelfRemove
+from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.services.delivery.state import GroupId
 from tests.services.delivery.house import House, Person, done, settled
 
@@ -230,16 +230,6 @@ def test_what_was_given_up_is_proposed_again_in_each_epoch_and_holds_up_nothing(
     done(alice.covering(), alice)
     assert house.state().removals == ()
     assert house.state().records.get(2) is None
-
-
-def test_a_reinitialised_group_is_proposed_nothing(
-    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
-) -> None:
-    quarantine(house, carol)
-    done(alice.committing(ReInit(b"the next", 1, 1, ()), path=False), alice, bob)
-    assert house.head().frozen
-    assert house.state().proposals == ()
-    assert not house.want_removed(bob)
 
 
 def test_a_group_in_which_everybody_is_quarantined_is_closed(

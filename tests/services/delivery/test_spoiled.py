@@ -104,6 +104,20 @@ def test_how_long_it_was_tried_counts_and_not_how_old_it_is(
     assert alarms(house, "row-skipped") == 1
 
 
+def test_many_wait_together_and_not_one_after_the_other(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    for number in range(20):
+        alice.say(b"%d" % number)
+        if number % 3:
+            spoil(house, SPOILS["who gets it is gone"])
+    stuck(house)
+    house.world.clock.advance(POISONED)
+    house.deliver()
+    assert bob.catch_up() == carol.catch_up() == [b"%d" % number for number in range(0, 20, 3)]
+    assert alarms(house, "row-unreadable") == alarms(house, "row-skipped") == 13
+
+
 OUTAGES = [
     ConnectionError("S3 does not answer"),
     TimeoutError("KMS does not answer"),
