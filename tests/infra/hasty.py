@@ -11,11 +11,16 @@ from app import app
 __all__ = ["app"]
 
 SECOND = 1_000
-HASTE = {"LEASE": 4 * SECOND, "WORK": 2 * SECOND, "MINUTE": 4 * SECOND}
+LEASE, WORK, MINUTE = 4 * SECOND, 2 * SECOND, 4 * SECOND
+HASTE = {
+    "account_desk": {"LEASE": LEASE, "WORK": WORK, "MINUTE": MINUTE},
+    "fanout": {"LEASE": LEASE, "WORK": WORK},
+    "sweeping": {"MINUTE": MINUTE},
+}
 
-for _name in ("accounts", "fanout"):
+for _name, _constants in HASTE.items():
     _module = importlib.import_module(f"chalicelib.services.delivery.{_name}")
-    for _constant, _value in HASTE.items():
+    for _constant, _value in _constants.items():
         if not hasattr(_module, _constant):
             raise AttributeError(f"{_name}.{_constant} has another name now")
         setattr(_module, _constant, _value)
