@@ -19,7 +19,7 @@ SLOWEST_IMPORT = {
     # Above what we want of a cold start: it loads all of MLS, and half of that time goes into making dataclasses.
     "ds-eu": 2.25,
 }
-ROUNDS = 5
+ROUNDS, MOST_ROUNDS = 5, 20
 
 # Importing botocore alone does nothing yet: a first client loads most of it, and a model.
 BOTOCORE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
@@ -130,8 +130,11 @@ def names_in(path: Path) -> set[str]:
 @STAGES
 def test_the_app_wakes_hardly_slower_than_botocore(stage: str) -> None:
     best = {"import app": math.inf, BOTOCORE: math.inf}
-    for _ in range(ROUNDS):  # In turns, so that a machine that is busy for a while slows both.
+    for times in range(1, MOST_ROUNDS + 1):  # In turns, so that a machine that is busy for a while slows both.
         best = {what: min(least, float(python(stage, TIMED.format(what=what)))) for what, least in best.items()}
+        # The least of some rounds is above what it costs by what the machine did besides; more rounds tell them apart.
+        if times >= ROUNDS and best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT[stage]:
+            break
     assert best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT[stage], best
 
 
