@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import subprocess
 import sys
 import tomllib
@@ -16,9 +17,9 @@ LONGEST_FILE = 400
 SLOWEST_IMPORT = {
     "gp-eu": 1.5,
     # Above what we want of a cold start: it loads all of MLS, and half of that time goes into making dataclasses.
-    "ds-eu": 2.4,
+    "ds-eu": 2.25,
 }
-ROUNDS = 5
+ROUNDS, MOST_ROUNDS = 5, 20
 
 # Importing botocore alone does nothing yet: a first client loads most of it, and a model.
 BOTOCORE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
@@ -64,6 +65,10 @@ ROOMS = {
         "handlers.ds_refusals",
         "handlers.qs_doors",
     ),
+}
+NEEDED_LATER = {
+    "gp-eu": {"email_validator", "phonenumbers", "pynamodb"},
+    "ds-eu": {"email_validator", "phonenumbers", "pynamodb", "jwt"},
 }
 STAGES = pytest.mark.parametrize("stage", ["gp-eu", "ds-eu"])
 
@@ -124,10 +129,12 @@ def names_in(path: Path) -> set[str]:
 
 @STAGES
 def test_the_app_wakes_hardly_slower_than_botocore(stage: str) -> None:
-    best = {
-        what: min(float(python(stage, TIMED.format(what=what))) for _ in range(ROUNDS))
-        for what in ("import app", BOTOCORE)
-    }
+    best = {"import app": math.inf, BOTOCORE: math.inf}
+    for times in range(1, MOST_ROUNDS + 1):  # In turns, so that a machine that is busy for a while slows both.
+        best = {what: min(least, float(python(stage, TIMED.format(what=what)))) for what, least in best.items()}
+        # The least of some rounds is above what it costs by what the machine did besides; more rounds tell them apart.
+        if times >= ROUNDS and best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT[stage]:
+            break
     assert best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT[stage], best
 
 
@@ -142,7 +149,8 @@ def test_what_a_cold_start_does_not_need_is_not_imported_and_nothing_is_built(st
             "print(*sys.modules)",
         ).split()
     )
-    assert loaded & {"boto3", "email_validator", "pydantic", "numpy", "moto", "pytest", "unittest.mock"} == set()
+    assert loaded & {"boto3", "pydantic", "numpy", "moto", "pytest", "unittest.mock"} == set()
+    assert loaded & NEEDED_LATER[stage] == set()
 
 
 @STAGES

@@ -11,8 +11,12 @@ from app import app
 __all__ = ["app"]
 
 SECOND = 1_000
-LEASE, WORK, MINUTE = {"LEASE": 4 * SECOND}, {"WORK": 2 * SECOND}, {"MINUTE": 4 * SECOND}
-HASTE = {"account_desk": LEASE | WORK | MINUTE, "fanout": LEASE | WORK, "sweeping": MINUTE}
+LEASE, WORK, MINUTE = 4 * SECOND, 2 * SECOND, 4 * SECOND
+HASTE = {
+    "account_desk": {"LEASE": LEASE, "WORK": WORK, "MINUTE": MINUTE},
+    "fanout": {"LEASE": LEASE, "WORK": WORK},
+    "sweeping": {"MINUTE": MINUTE},
+}
 
 for _name, _constants in HASTE.items():
     _module = importlib.import_module(f"chalicelib.services.delivery.{_name}")

@@ -133,6 +133,8 @@ class History:
 
     def newcomer(self, room: Room) -> Hand:
         home = self.random.choice(["eu", "us"])
+        if not room.deletes and not any(isinstance(hand, AgentvaultHand) for hand in room.members):
+            return self.agentvault(home)
         makers: list[Callable[[str], Hand]] = [self.own, self.rine, self.rine if room.deletes else self.agentvault]
         return self.random.choice(makers)(home)
 
