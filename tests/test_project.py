@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ SLOWEST_IMPORT = {
     # Above what we want of a cold start: it loads all of MLS, and half of that time goes into making dataclasses.
     "ds-eu": 2.4,
 }
-ROUNDS = 5
+ROUNDS, MOST_ROUNDS = 5, 25
 
 # Importing botocore alone does nothing yet: a first client loads most of it, and a model.
 BOTOCORE = "import botocore.session; botocore.session.get_session().create_client('dynamodb')"
@@ -124,11 +125,14 @@ def names_in(path: Path) -> set[str]:
 
 @STAGES
 def test_the_app_wakes_hardly_slower_than_botocore(stage: str) -> None:
-    best = {
-        what: min(float(python(stage, TIMED.format(what=what))) for _ in range(ROUNDS))
-        for what in ("import app", BOTOCORE)
-    }
-    assert best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT[stage], best
+    best = {"import app": inf, BOTOCORE: inf}
+    for turn in range(MOST_ROUNDS):
+        # In turns, so that what else the machine does meets both; the best of many is what it takes undisturbed.
+        for what, least in best.items():
+            best[what] = min(least, float(python(stage, TIMED.format(what=what))))
+        if turn >= ROUNDS and best["import app"] / best[BOTOCORE] < SLOWEST_IMPORT[stage]:
+            return
+    pytest.fail(f"it takes {best}")
 
 
 @STAGES
