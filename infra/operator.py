@@ -132,7 +132,7 @@ def load_trust_list(asked: argparse.Namespace) -> dict[str, Any]:
 
 def federation_tls(asked: argparse.Namespace) -> dict[str, Any]:
     """Store the certificate and key with which this stage calls its peers."""
-    _wiring().federation_secret().store(
+    _wiring().federation_tls().store(
         certificate=asked.certificate.read_text(),
         private_key=asked.key.read_text(),
         authorities=asked.authorities.read_text() if asked.authorities else "",

@@ -8,20 +8,18 @@ an attribute of its own: the sequencer adds to it while an operator changes the 
 """
 
 import dataclasses
-import threading
 
 import msgspec
 
 from chalicelib.errors import AlreadyExists
-from chalicelib.protocol.timestamps import MINUTE
 from chalicelib.services.accounts.state import Account, ProviderId, WebhookEndpoint
 from chalicelib.services.ports import Clock, Lost, Versioned
 from chalicelib.storage.dynamodb import Cancelled, Database, Item, Operation, Put, Update, blob, number, text
+from chalicelib.storage.recent import Recent
 from chalicelib.storage.sealing import Sealer
 from chalicelib.storage.thumbprints import claims, releases
 
 APS = "aps"
-RECENT = MINUTE
 
 _account = msgspec.json.Decoder(Account)
 _webhook = msgspec.json.Decoder(WebhookEndpoint)
@@ -58,22 +56,18 @@ class AwsAccounts:
         self.database = database
         self.rows = rows
         self.clock = clock
-        self._recent: dict[ProviderId, tuple[int, Account]] = {}
-        self._lock = threading.Lock()
+        self._recent: Recent[Account] = Recent(clock)
 
     def recent(self, provider_id: ProviderId) -> Account | None:
         """Return an account as it was within the last minute; that there is none is not kept."""
+        known = self._recent.get(provider_id)
+        if known is not None:
+            return known
         now = self.clock()
-        with self._lock:
-            at, account = self._recent.get(provider_id, (now - RECENT, None))
-        if account is not None and now - at < RECENT:
-            return account
         loaded = self.load(provider_id)
-        with self._lock:
-            if loaded is None:
-                self._recent.pop(provider_id, None)
-                return None
-            self._recent[provider_id] = (now, loaded.value)
+        if loaded is None:
+            return None
+        self._recent.keep(now, loaded.value, provider_id)
         return loaded.value
 
     def load(self, provider_id: ProviderId) -> Versioned[Account] | None:
@@ -124,5 +118,4 @@ class AwsAccounts:
                 raise Lost("the account changed since it was loaded") from cancelled
             raise AlreadyExists("a certificate belongs to another account or peer") from cancelled
         finally:
-            with self._lock:
-                self._recent.pop(after.provider_id, None)
+            self._recent.forget()

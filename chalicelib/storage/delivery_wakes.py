@@ -6,8 +6,6 @@ A group that only waits stands in a lane of its own, so that however many there 
 is written over by each transaction that adds to the group's log, and removed by whoever delivered all of it.
 """
 
-import contextlib
-
 from chalicelib.protocol.timestamps import SECOND
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.storage.delivery_rows import GROUPS, HEAD, key
@@ -48,16 +46,23 @@ class AwsWakes:
         except ConditionFailed:
             return
 
-    def settle(self, group_id: GroupId, seq: int) -> None:
+    def settle(self, group_id: GroupId, seq: int) -> bool:
         """Let a group rest that was delivered up to `seq`, unless its log has grown since."""
         done = Delete(WAKES, {"g": group_id}, "attribute_not_exists(#g) OR #seq <= :seq", {"seq": seq})
         try:
             self.database.write(done, repeatable=True)
         except ConditionFailed:
-            return
+            return False
+        return True
 
-    def retire(self, group_id: GroupId) -> None:
-        """Let a group go that has no head."""
-        nothing = Check(GROUPS, key(group_id, HEAD), "attribute_not_exists(#g)")
-        with contextlib.suppress(Cancelled):
-            self.database.transact([nothing, Delete(WAKES, {"g": group_id})])
+    def retire(self, group_id: GroupId, seq: int | None) -> bool:
+        """Let a group go that has no head, or whose head ends the log at `seq`."""
+        head = key(group_id, HEAD)
+        nothing_more = Check(GROUPS, head, "attribute_not_exists(#g)")
+        if seq is not None:
+            nothing_more = Check(GROUPS, head, "#seq = :seq", {"seq": seq})
+        try:
+            self.database.transact([nothing_more, Delete(WAKES, {"g": group_id})])
+        except Cancelled:
+            return False
+        return True

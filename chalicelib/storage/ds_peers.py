@@ -6,18 +6,15 @@
 A peer and its certificates change in one transaction, in the namespace that they share with application providers.
 """
 
-import threading
-
 from chalicelib.errors import AlreadyExists
-from chalicelib.protocol.timestamps import MINUTE
 from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.ports import Clock
 from chalicelib.storage.dynamodb import Cancelled, Database, Delete, Item, Operation, Put, number, text
+from chalicelib.storage.recent import Recent
 from chalicelib.storage.thumbprints import TABLE as CERTIFICATES
 from chalicelib.storage.thumbprints import claims, key, releases
 
 TABLE = "ds-peers"
-RECENT = MINUTE
 OWNER = "ds#"
 
 
@@ -27,24 +24,22 @@ class AwsDsPeers:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.clock = clock
-        self._recent: dict[str, tuple[int, DsPeer]] = {}
-        self._lock = threading.Lock()
+        self._recent: Recent[DsPeer] = Recent(clock)
 
     def of_domain(self, domain: str) -> DsPeer | None:
         """Return the peer of a domain, as it was within the last minute."""
-        if (known := self._known(domain)) is not None:
+        if (known := self._recent.get(domain)) is not None:
             return known
         now = self.clock()
         if (row := self._row(domain)) is None:
             return None
         peer = _read(row)
-        with self._lock:
-            self._recent |= dict.fromkeys((peer.domain, *peer.thumbprints), (now, peer))
+        self._recent.keep(now, peer, peer.domain, *peer.thumbprints)
         return peer
 
     def of_thumbprint(self, thumbprint: str) -> DsPeer | None:
         """Return the peer of a certificate, as it was within the last minute."""
-        if (known := self._known(thumbprint)) is not None:
+        if (known := self._recent.get(thumbprint)) is not None:
             return known
         row = self.database.get(CERTIFICATES, key(thumbprint))
         if row is None or not text(row, "owner").startswith(OWNER):
@@ -84,15 +79,8 @@ class AwsDsPeers:
                 return False
             raise AlreadyExists("a certificate belongs to another peer or to an enrolled provider") from cancelled
         finally:
-            with self._lock:
-                self._recent.clear()
+            self._recent.forget()
         return True
-
-    def _known(self, name: str) -> DsPeer | None:
-        now = self.clock()
-        with self._lock:
-            at, peer = self._recent.get(name, (now - RECENT, None))
-        return peer if now - at < RECENT else None
 
     def _row(self, domain: str) -> Item | None:
         return self.database.get(TABLE, {"domain": domain})

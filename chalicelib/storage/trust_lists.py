@@ -3,7 +3,6 @@
 The peers' certificates are claimed with it, in the namespace that they share with application providers.
 """
 
-import threading
 import zlib
 from collections.abc import Iterator
 
@@ -11,13 +10,12 @@ import msgspec
 
 from chalicelib.errors import AlreadyExists
 from chalicelib.protocol.glados.trust import TrustList
-from chalicelib.protocol.timestamps import MINUTE
 from chalicelib.services.ports import Clock, Lost
 from chalicelib.storage.dynamodb import MOST_IN_TRANSACTION, Cancelled, Database, Item, Operation, Put, blob
 from chalicelib.storage.peer_heads import PEERS
+from chalicelib.storage.recent import Recent
 from chalicelib.storage.thumbprints import claims, releases
 
-RECENT = MINUTE
 _KEY: Item = {"gp": "trust-list#"}
 _list = msgspec.json.Decoder(TrustList)
 
@@ -28,19 +26,16 @@ class AwsTrustLists:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.clock = clock
-        self._recent: tuple[int, TrustList] | None = None
-        self._lock = threading.Lock()
+        self._recent: Recent[TrustList] = Recent(clock)
 
     def load(self) -> TrustList:
         """Return the list as it was within the last minute; an empty one of version 0 before the first."""
+        known = self._recent.get("list")
+        if known is not None:
+            return known
         now = self.clock()
-        with self._lock:
-            recent = self._recent
-        if recent is not None and now - recent[0] < RECENT:
-            return recent[1]
         listed = self._load()
-        with self._lock:
-            self._recent = (now, listed)
+        self._recent.keep(now, listed, "list")
         return listed
 
     def _load(self) -> TrustList:
@@ -58,8 +53,7 @@ class AwsTrustLists:
             while not self._replaced(listed):
                 pass  # A lower version came in between; ends, because versions only rise.
         finally:
-            with self._lock:
-                self._recent = None
+            self._recent.forget()
 
     def _replaced(self, listed: TrustList) -> bool:
         """Try once; return whether it was done, or was not because another list was stored meanwhile."""

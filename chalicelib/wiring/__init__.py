@@ -100,7 +100,7 @@ def accounts() -> AwsAccounts:
 
 
 @functools.cache
-def federation_secret() -> FederationTls:
+def federation_tls() -> FederationTls:
     """The certificate with which this stage calls its peers."""
     return FederationTls(config().stage, clock())
 

@@ -46,7 +46,7 @@ def ds_peers() -> AwsDsPeers:
 @functools.cache
 def peer_calls() -> HttpsPeerCalls:
     """The other delivery services."""
-    return HttpsPeerCalls(wiring.federation_secret())
+    return HttpsPeerCalls(wiring.federation_tls())
 
 
 def calling_peer(thumbprint: str | None) -> DsPeer:

@@ -87,7 +87,7 @@ def calling_peer(thumbprint: str | None) -> Peer:
 @functools.cache
 def peer_client() -> HttpsPeerClient:
     """The other GPs."""
-    return HttpsPeerClient(wiring.federation_secret())
+    return HttpsPeerClient(wiring.federation_tls())
 
 
 @functools.cache
@@ -184,7 +184,7 @@ def dispatch() -> Dispatch:
     """Working off the outbox."""
     exempt = config().webhook_exempt_origin
     # Only a run on one machine exempts an origin, and its inbox has a certificate of that run's own authority.
-    sender = HttpsWebhookSender(exempt, wiring.federation_secret().authorities() if exempt else None)
+    sender = HttpsWebhookSender(exempt, wiring.federation_tls().authorities() if exempt else None)
     claims = ClaimSender(
         store(), hints(), peer_client(), trust_lists(), keyring(), wiring.alarms(), wiring.clock(), config().gp
     )

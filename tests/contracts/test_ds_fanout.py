@@ -168,10 +168,24 @@ def test_a_group_whose_log_has_grown_since_is_not_put_off(ds: DsPorts) -> None:
 
 def test_a_group_is_retired_only_where_it_has_no_head(ds: DsPorts) -> None:
     ds.create()
-    for group_id in (GROUP, OTHER):
-        for _ in range(2):
-            ds.wakes.retire(group_id)
+    for _ in range(2):
+        assert not ds.wakes.retire(GROUP, None)
+        assert ds.wakes.retire(OTHER, None)
     assert due(ds, START + MINUTE) == [GROUP]
+
+
+def test_or_where_its_log_ends_so(ds: DsPorts) -> None:
+    ds.create()
+    ds.say(b"hello")
+    assert not ds.wakes.settle(GROUP, 1)
+    for seq in (1, 3):
+        assert not ds.wakes.retire(GROUP, seq)
+    assert not ds.wakes.retire(OTHER, 0)
+    assert due(ds, START + MINUTE) == [GROUP]
+    for _ in range(2):
+        assert ds.wakes.retire(GROUP, 2)
+    assert due(ds, START + MINUTE) == []
+    assert ds.wakes.settle(GROUP, 2), "it is gone"
 
 
 def test_those_that_have_been_due_longest_come_first(ds: DsPorts) -> None:

@@ -84,15 +84,20 @@ class MemoryWakes(Fake):
             known.next_at, known.touched, known.waiting = next_at, self.clock(), waiting
 
     @fallible
-    def settle(self, group_id: GroupId, seq: int) -> None:
+    def settle(self, group_id: GroupId, seq: int) -> bool:
         known = self.tables.wakes.get(group_id)
-        if known is not None and known.seq <= seq:
-            del self.tables.wakes[group_id]
+        if known is not None and known.seq > seq:
+            return False
+        self.tables.wakes.pop(group_id, None)
+        return True
 
     @fallible
-    def retire(self, group_id: GroupId) -> None:
-        if group_id not in self.tables.heads:
-            self.tables.wakes.pop(group_id, None)
+    def retire(self, group_id: GroupId, seq: int | None) -> bool:
+        head = self.tables.heads.get(group_id)
+        if (None if head is None else head.seq) != seq:
+            return False
+        self.tables.wakes.pop(group_id, None)
+        return True
 
 
 class MemoryFanoutHints(Fake):

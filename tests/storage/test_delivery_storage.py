@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.mls.chunks import reference
@@ -159,6 +160,23 @@ def test_a_hint_that_is_lost_is_an_alarm_and_no_error() -> None:
     aws.emulator()
     alarms = MemoryAlarms(Faults())
     AwsFanoutHints(Queues("no-such-stage", alarms)).fan_out(GROUP, [0])
+    assert alarms.raised == [("hint-lost", "fanout")]
+
+
+def test_hints_of_which_the_queue_refuses_one_are_an_alarm_too(stage: str) -> None:
+    alarms = MemoryAlarms(Faults())
+    refused: dict[str, object] = {
+        "Successful": [],
+        "Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": False}],
+    }
+
+    def refuse(**_: object) -> tuple[AWSResponse, dict[str, object]]:
+        return AWSResponse("", 200, {}, None), refused  # type: ignore[arg-type]
+
+    events = clients.client("sqs", 2).meta.events
+    events.register("before-call.sqs.SendMessageBatch", refuse)
+    AwsFanoutHints(Queues(stage, alarms)).fan_out(GROUP, [0, 1])
+    events.unregister("before-call.sqs.SendMessageBatch", refuse)
     assert alarms.raised == [("hint-lost", "fanout")]
 
 

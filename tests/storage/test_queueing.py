@@ -16,6 +16,7 @@ from chalicelib.protocol.delivery.parts import Reference
 from chalicelib.protocol.delivery.queue_requests import Fetch
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.services.queueing.shares import ENTRY_COST
 from chalicelib.services.queueing.state import LARGEST_ANSWER
 from chalicelib.storage import clients
 from chalicelib.storage.config_keys import AwsConfigKeys
@@ -24,7 +25,7 @@ from chalicelib.storage.dynamodb import Database, Delete, Item, Put
 from tests.contracts import aws, queueing
 from tests.contracts.races import race
 from tests.fakes.clock import SettableClock
-from tests.services.queueing.queues import GROUP, US, Hub, Owner, Qs, content
+from tests.services.queueing.queues import EU, GROUP, US, Hub, Owner, Qs, content
 from tests.storage.test_calls import counted
 
 OK = Result.OK
@@ -180,6 +181,29 @@ def test_reading_and_acknowledging_while_rows_come_steps_over_nothing(stage: str
     (head,) = qs.reading.heads.load([alice.queue_id])
     assert head is not None
     assert (head.seq, head.acknowledged, head.total - head.freed) == (50, 50, 0)
+
+
+def test_one_group_that_fills_a_queue_from_many_workers_at_once_leaves_the_rest(
+    stage: str, clock: SettableClock, qs: Qs
+) -> None:
+    """Whoever loses a race for the head judges again by the shares that the winner wrote."""
+    alice, bob = qs.owner("alice"), qs.owner("bob")
+    configs, large = [alice.config, bob.config], bytes(4 * (1 << 20) - ENTRY_COST)
+    hubs = [Hub(another(stage, clock), shard=number) for number in range(3)]
+
+    def flood(hub: Hub) -> int:
+        return sum(hub.give(hub.row((large, configs))) == [OK, OK] for _ in range(7))
+
+    taken = race(*(lambda hub=hub: flood(hub) for hub in hubs))
+    assert not [one for one in taken if isinstance(one, Exception)], taken
+    for owner in (alice, bob):
+        (head,) = qs.reading.heads.load([owner.queue_id])
+        assert head is not None
+        assert head.seq == 16, "a quarter of the queue"
+    other = Hub(qs, domain=EU)
+    assert other.give(other.row((large, configs))) == [OK, OK]
+    alice.acknowledge(16)
+    assert hubs[0].give(hubs[0].row((large, configs))) == [OK, Result.SENDER_LIMITED]
 
 
 def test_a_queue_that_is_deleted_while_rows_come_takes_none_after(stage: str, clock: SettableClock, qs: Qs) -> None:

@@ -79,7 +79,11 @@ class ClientQueueConfig:
 
 
 class QueueingServiceResponse(enum.IntEnum):
-    """What became of a message for one client; the draft has the first two."""
+    """What became of a message for one client; the draft has the first two.
+
+    A queue is full for everybody; a sender is limited where its hub or its group holds too much of the queue already,
+    and others still find room. Neither is tried again.
+    """
 
     OK = 0
     INVALID_CLIENT_QUEUE_INFORMATION = 1

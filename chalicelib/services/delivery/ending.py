@@ -46,8 +46,8 @@ class Ending:
             # [mds-close-1] Another group is deleted by the commit that removes everybody, so that they hear of it.
             if not head.frozen:
                 raise InvalidRequest("mds-close-1", "a group that was not reinitialised is deleted by a commit")
-            after = dataclasses.replace(head, version=head.version + 1, used_at=head.used(asked.now))
+            after = closed(dataclasses.replace(head, version=head.version + 1))
             answer = asked.done()
-            if self.scribe.advance(head, closed(after), answer=answer):
+            if self.scribe.advance(head, after, answer=answer):
                 return answer.response
         raise Unavailable("the group changes too fast to be closed")

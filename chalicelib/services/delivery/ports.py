@@ -141,15 +141,16 @@ class Wakes(Protocol):
     """Groups with something to deliver. Each change of the log adds its group, due a little later.
 
     `due` lists groups whose time has come, those first that have waited longest; `postpone` moves one, `settle` removes
-    it, either one unless the log has grown beyond `seq` since. A group that is postponed as `waiting` is among those
-    alone that are asked for so, until its log grows. `retire` removes a group that has no head, and nothing where it
-    has one at that moment.
+    it, either one unless the log has grown beyond `seq` since; `settle` says whether it is gone. A group that is
+    postponed as `waiting` is among those alone that are asked for so, until its log grows. `retire` removes one
+    whatever rows it speaks of, if the group's head ends the log at `seq` at that moment, or there is no head where that
+    is None; it says whether it did.
     """
 
     def due(self, now: int, most: int, *, waiting: bool = False) -> list[GroupId]: ...
     def postpone(self, group_id: GroupId, next_at: int, seq: int | None = None, *, waiting: bool = False) -> None: ...
-    def settle(self, group_id: GroupId, seq: int) -> None: ...
-    def retire(self, group_id: GroupId) -> None: ...
+    def settle(self, group_id: GroupId, seq: int) -> bool: ...
+    def retire(self, group_id: GroupId, seq: int | None) -> bool: ...
 
 
 class FanoutHints(Protocol):

@@ -21,7 +21,7 @@ from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.delivery.records import DeliveryRecord
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.tls import STORED_ELEMENTS, Reader, decode, opaque, uint32, vector
-from chalicelib.services.delivery.state import SILENT, Kind, LogRow
+from chalicelib.services.delivery.state import Kind, LogRow
 
 KEY_SIZE = 32
 PURPOSE = "log row"
@@ -51,7 +51,7 @@ def addressees(row: LogRow, records: Iterable[tuple[int, DeliveryRecord]]) -> It
     """
     joiners = {leaf_index for _, leaf_index in row.joiners}
     for leaf_index, record in records:
-        if record.quarantined or leaf_index == row.sender or row.kind in SILENT:
+        if record.quarantined or leaf_index == row.sender:
             continue
         if row.kind != Kind.WELCOME or leaf_index in joiners:
             yield Recipient(leaf_index, record.config)

@@ -2,6 +2,11 @@
 
 A group is awake from the transaction that gave it something to do until all of it is done. Hints make it faster; what
 this schedule finds by itself needs none.
+
+After a table was restored a group may be awake that is not there, or for rows that its log does not have. They cannot
+be on their way: they were written with the wake-up in one transaction, and are read after it was seen. Should they be
+written just now, a new wake-up came with them; it stays, because the head is asked once more, in the transaction that
+removes the old one.
 """
 
 import contextlib
@@ -58,12 +63,14 @@ class Sweep:
         """Bring one group forward, and forget it once nothing is left to do."""
         head, _ = self.groups.load(group_id, b"")
         if head is None:
-            self._retire(group_id)
+            # A crash after this line counts it twice; the other way round it might never be told.
+            self.alarms.raise_("wake-without-group", "")
+            self.wakes.retire(group_id, None)
             return
         shards = self._shards(group_id)
         if head.deleted and not shards:
             # It was purged: what nobody had come for until then is older than the log goes back.
-            self.wakes.settle(group_id, head.seq)
+            self._rest(head)
             return
         failures: list[Exception] = []
         undone = [number for number in _numbers(head) if self._is_undone(shards.get(number), head)]
@@ -89,23 +96,18 @@ class Sweep:
             shard = shards[0]
             self.groups.forget(group_id, min([shard.cursor, *(behind.seq for behind in shard.behind.values())]))
         if finished and not waiting:
-            # Rows that came meanwhile keep the group awake: it is settled up to this row only.
-            self.wakes.settle(group_id, head.seq)
+            self._rest(head)
             return
         now = self.clock()
         next_at = max(now + SECOND, min(waiting, default=now + MINUTE // 2))
         self.wakes.postpone(group_id, next_at, head.seq, waiting=finished)
 
-    def _retire(self, group_id: GroupId) -> None:
-        """Let go of a group that is not there: a table was restored, or somebody deleted its rows.
-
-        Its head cannot be on its way: it was written with the first wake-up in one transaction, and read after that
-        was seen. Should the group be created just now, its own wake-up stays, because it is asked again, and in the
-        transaction that removes the other.
-        """
-        # A crash after this line counts it twice; the other way round it might never be told.
-        self.alarms.raise_("wake-without-group", "")
-        self.wakes.retire(group_id)
+    def _rest(self, head: Head) -> None:
+        """Let a group rest; rows that came meanwhile keep it awake."""
+        settled = self.wakes.settle(head.group_id, head.seq)
+        # If none came, it was woken for rows that are no more.
+        if not settled and self.wakes.retire(head.group_id, head.seq):
+            self.alarms.raise_("wake-without-rows", "")
 
     def _lapse(self, head: Head) -> int | None:
         """Give up removals that nobody covered in time, and return when the next are due if any are pending.

@@ -237,7 +237,7 @@ class Enqueueing:
         return Append(head, row.stream, row.request.seq, _entries(head, row, messages), shares)
 
     def _sender(self, queue_id: QueueId, request: EnqueueRequest) -> Sender:
-        """Name hub and group as this queue alone does: that two queues are in one group does not show."""
+        """Name hub and group as this queue alone does, so that the counters of two queues cannot be matched."""
         hub = self.digests.digest("queue's hub", queue_id, request.hub)
         group = self.digests.digest("queue's group", queue_id, request.hub, request.group_id)
         return Sender(hub[:NAME_SIZE], group[:NAME_SIZE])

@@ -1,4 +1,4 @@
-"""The ports of a queueing service. Reads are consistent and writes durable, as `services.provider.ports` has it.
+"""The ports of a queueing service. Reads are consistent and writes durable, as `services.delivery.ports` has it.
 
 A write may have happened although its method raised. What is not named here raises as it comes.
 """

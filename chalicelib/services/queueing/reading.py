@@ -12,6 +12,7 @@ from chalicelib.protocol.delivery.parts import Reference
 from chalicelib.protocol.delivery.queue_requests import Acknowledge, Fetch, QSMessage
 from chalicelib.protocol.delivery.queueing import Fetched, QueueEntry
 from chalicelib.protocol.timestamps import HOUR, SECOND
+from chalicelib.services.limits import network
 from chalicelib.services.ports import Clock
 from chalicelib.services.queueing.owners import Authentication, body_of
 from chalicelib.services.queueing.ports import Bodies, QueueEntries, QueueHeads, Wait
@@ -30,18 +31,20 @@ ENTRY_BYTES = 300
 class Waiting:
     """Who waits for a new entry in this process: a few, and one for each queue.
 
-    A fetch that waits holds a worker for as long as it likes, so it must not be had as often as somebody likes.
+    A fetch that waits holds a worker for as long as it likes, so it must not be had as often as somebody likes. Anybody
+    may have many queues: so a network has no more places than are left, and no single one has them all.
     """
 
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
-        self._queues: dict[bytes, object] = {}
+        self._queues: dict[bytes, tuple[object, bytes]] = {}
 
-    def enter(self, queue_id: bytes) -> bool:
-        """Say whether a fetch may wait; one that may has to leave."""
-        if len(self._queues) >= self._most:
-            return False  # Of threads that come in together, some may wait beyond that.
-        own = object()
+    def enter(self, queue_id: bytes, source: str) -> bool:
+        """Say whether a fetch from an address may wait; one that may has to leave."""
+        own = object(), network(source)
+        waiting = list(self._queues.values())  # Of threads that come in together, some may wait beyond the bounds.
+        if sum(by == own[1] for _, by in waiting) >= self._most - len(waiting):
+            return False
         return self._queues.setdefault(queue_id, own) is own
 
     def leave(self, queue_id: bytes) -> None:
@@ -76,7 +79,7 @@ class Reading:
         most = min(asked.most, MOST_FETCHED)
         until = now + min(asked.wait_ms, LONGEST_WAIT)
         found = self._new(head, asked.after, most)
-        if found or most == 0 or self.clock() >= until or not self.waiting.enter(head.queue_id):
+        if found or most == 0 or self.clock() >= until or not self.waiting.enter(head.queue_id, source):
             return Fetched(self._with_messages(found), head.acknowledged, head.seq)
         try:
             return self._waited(head, most, until)

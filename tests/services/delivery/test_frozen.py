@@ -230,8 +230,10 @@ def test_one_that_nobody_closes_ends_when_no_welcome_can_be_joined_any_more(froz
 def test_a_client_that_is_out_of_its_account_is_kept_out_at_once(frozen: Frozen) -> None:
     """There will be no commit to wait for."""
     house = frozen.house
+    seq = house.head().seq
     assert house.want_removed(frozen.bob)
     assert not house.want_removed(frozen.bob)
+    assert house.head().seq == seq, "nobody is told"
     assert (house.state().proposals, house.head().blocked_since) == ((), 0)
     for message in (frozen.bob.closing(), frozen.bob.moving("elsewhere")):
         house.refuses(message, "mds-remove-1")

@@ -206,6 +206,15 @@ def test_the_index_of_memberships_does_not_look_into_messages_and_goes_on(
     assert house.world.memberships.of(b"mimi://example.com/u/bob") == []
 
 
+def test_nor_does_it_mind_who_would_get_them(house: House, alice: Person, group: GroupId) -> None:
+    for how in ("what was stored is gone", "who gets it is gone"):
+        alice.say(b"hello")
+        spoil(house, SPOILS[how])
+    stuck(house)
+    unread = {shard.shard: len(shard.unread) for shard in house.world.shards.of(GROUP)}
+    assert unread == {0: 2, MEMBERSHIPS: 1}
+
+
 def test_who_misses_a_commit_cannot_follow_the_next_and_comes_back(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId
 ) -> None:

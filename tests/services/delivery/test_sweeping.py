@@ -88,6 +88,33 @@ def test_a_group_that_was_purged_is_not_delivered_any_more(sealed: bool) -> None
     assert house.head().deleted
 
 
+def test_a_group_whose_log_was_restored_to_before_is_delivered_and_rests(
+    house: House, alice: Person, bob: Person, group: GroupId
+) -> None:
+    """Else it would be the first of those that are due, for ever."""
+    alice.say(b"hello")
+    wake = house.world.tables.wakes[GROUP]
+    wake.seq += 50
+    house.deliver()
+    assert bob.catch_up() == [b"hello"]
+    assert not house.world.tables.wakes
+    assert house.world.alarms.raised.count(("wake-without-rows", "")) == 1
+
+
+def test_a_row_that_comes_at_that_moment_keeps_its_group_awake(
+    house: House, alice: Person, bob: Person, group: GroupId
+) -> None:
+    alice.say(b"one")
+    house.world.hints.lost = True
+    house.world.tables.wakes[GROUP].seq += 50
+    house.meanwhile("wakes", "retire", lambda: alice.say(b"two"))
+    house.deliver()
+    assert house.world.tables.wakes[GROUP].seq == house.head().seq
+    house.deliver()
+    assert bob.catch_up() == [b"one", b"two"]
+    assert house.world.alarms.raised.count(("wake-without-rows", "")) == 0
+
+
 # Removals that nobody covers.
 
 

@@ -245,9 +245,19 @@ def test_one_fetch_waits_at_a_queue(world: QueueWorld, qs: Qs) -> None:
 
 def test_so_many_fetches_wait_in_a_container() -> None:
     waiting = Waiting(most=2)
-    assert waiting.enter(b"one")
-    assert not waiting.enter(b"one")
-    assert waiting.enter(b"two")
-    assert not waiting.enter(b"three")
+    assert waiting.enter(b"one", "192.0.2.1")
+    assert not waiting.enter(b"one", "192.0.2.2")
+    assert waiting.enter(b"two", "192.0.2.2")
+    assert not waiting.enter(b"three", "192.0.2.3")
     waiting.leave(b"one")
-    assert waiting.enter(b"three")
+    assert waiting.enter(b"three", "192.0.2.3")
+
+
+def test_however_many_queues_somebody_waits_at_there_is_a_place_for_others() -> None:
+    waiting = Waiting(most=8)
+    for network, places in [(1, 4), (2, 2), (3, 1), (4, 1)]:
+        taken = [waiting.enter(b"%d %d" % (network, one), f"2001:db8:0:{network}::{one}") for one in range(9)]
+        assert taken == [True] * places + [False] * (9 - places)
+    waiting.leave(b"1 0")
+    assert not waiting.enter(b"1 0", "2001:db8:0:1::")
+    assert waiting.enter(b"5 0", "2001:db8:0:5::")
