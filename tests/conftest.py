@@ -1,9 +1,20 @@
-"""What a whole run of the tests is told on the command line, and what every test may ask for."""
+"""What a whole run of the tests is told on the command line, how it goes about, and what every test may ask for."""
 
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Here, so that it holds in whatever order folders are collected: the same examples in every run, and none is too slow.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
 CAMPAIGN = 15

@@ -42,7 +42,7 @@ def server() -> Iterator[Server]:
     server = Server()
     yield server
     for thread in server.threads:
-        thread.join(5)
+        thread.join(60)
     server.listener.close()
 
 
@@ -55,7 +55,7 @@ def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
 def test_a_connection_that_ended_while_it_was_idle_is_replaced(server: Server) -> None:
     connections = server.connections([OK], [OK])
     assert connections.post({}, b"") == (200, b"{}")
-    server.ended.get(timeout=5)
+    server.ended.get(timeout=60)
     assert connections.post({}, b"") == (200, b"{}")
 
 

@@ -36,7 +36,7 @@ def python(crew: Supervisor, name: str, code: str) -> int:
     return child.process.pid
 
 
-def ends(pid: int, seconds: float = 10.0) -> bool:
+def ends(pid: int, seconds: float = 60.0) -> bool:
     """Wait for a process that may not be ours to end."""
     try:
         handle = os.pidfd_open(pid)
@@ -103,13 +103,13 @@ def test_a_stage_that_cannot_start_is_reported_with_the_end_of_its_log(
 
 
 def test_a_dead_child_is_noticed_at_once(crew: Supervisor) -> None:
-    python(crew, "steady", "import time; announce_ready(); time.sleep(60)")
-    pid = python(crew, "frail", "import time; print('my last words', flush=True); announce_ready(); time.sleep(60)")
+    python(crew, "steady", "import time; announce_ready(); time.sleep(600)")
+    pid = python(crew, "frail", "import time; print('my last words', flush=True); announce_ready(); time.sleep(600)")
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ChildDied, match=r"frail ended with status -9.*\n.*my last words"):
-        crew.wait(30)
-    assert time.monotonic() - began < 10
+        crew.wait(120)
+    assert time.monotonic() - began < 60
 
 
 def test_all_children_are_stopped_the_last_started_first(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_no_child_outlives_its_parent_however_that_ends(tmp_path: Path, how: sig
         while not log.read_text():
             assert parent.poll() is None
         parent.send_signal(how)
-        parent.wait(20)
+        parent.wait(60)
     assert ends(child)
 
 
