@@ -40,7 +40,11 @@ class PeerKeys(Body, frozen=True, kw_only=True):
 
 
 class Peer(Body, frozen=True, kw_only=True):
-    """One other GP. Its first origin is where we ask; an `inbound` peer is never asked."""
+    """One other GP. Its first origin is where we ask; an `inbound` peer is never asked.
+
+    Another of its origins is the bucket that its filters are downloaded from, by the links that it redirects to:
+    `https://glados-STAGE-filters.s3.REGION.amazonaws.com`. Without it no filter arrives.
+    """
 
     gp: GpId
     name: Annotated[str, Meta(min_length=1, max_length=200)]
