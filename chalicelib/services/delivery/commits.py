@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from chalicelib.errors import Unavailable
 from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
-from chalicelib.protocol.delivery.commits import AcceptedCommit, CommitRequest, judge_commit
+from chalicelib.protocol.delivery.commits import AcceptedCommit, OfferedCommit, judge_commit
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
 from chalicelib.protocol.delivery.joiners import Joiner, Joiners
@@ -77,11 +77,11 @@ class Commits:
             state = opened.state
             self._authenticate(asked, request, state, framed)
             live(head)
-            commit = _commit_request(asked, request)
-            self.domains.check([one.client_queue_config for one in commit.added])
-            self.domains.check([] if commit.queue is None else [commit.queue])
+            offered = _offered(asked, request)
+            self.domains.check([one.client_queue_config for one in offered.added])
+            self.domains.check([] if offered.queue is None else [offered.queue])
             signer = self.vault.signer(group_id, state.group.suite.number)
-            accepted = judge_commit(state, commit, asked.now, signer)
+            accepted = judge_commit(state, offered, asked.now, signer)
             self.domains.check_group(state.records, accepted.change.state.records)
             if self._write(asked, opened, framed, accepted):
                 return asked.done().response
@@ -210,12 +210,12 @@ def live(head: Head | None) -> Head:
     return head
 
 
-def _commit_request(asked: Asked, request: Update) -> CommitRequest:
+def _offered(asked: Asked, request: Update) -> OfferedCommit:
     operation = asked.message.request.request_type
     if isinstance(request, AddingUpdate):
-        return CommitRequest(operation, request.group_update, request.welcomes, request.added)
+        return OfferedCommit(operation, request.group_update, request.welcomes, request.added)
     queue = request.client_queue_config if isinstance(request, ResyncClient | JoinByExternalCommit) else None
-    return CommitRequest(operation, request.group_update, queue=queue)
+    return OfferedCommit(operation, request.group_update, queue=queue)
 
 
 def _past_epoch(accepted: AcceptedCommit, now: int) -> tuple[PastEpoch | None, Mapping[Ref, bytes]]:
