@@ -123,7 +123,10 @@ class QueueClient:
         self._ask("delete-queue", DeleteQueue(self._fresh()))
 
     def fetch(self, after: int = 0, wait: float = 0.0, most: int = 100) -> Fetched:
-        """Return entries after a number, waiting up to so many seconds for the first; bodies may be references."""
+        """Return entries after a number, waiting up to so many seconds for the first; bodies may be references.
+
+        A service waits 20 seconds at most, and for one fetch of a queue at a time: nothing may come earlier.
+        """
         body = Fetch(after, most, int(wait * 1000), self._fresh())
         reply = self._ask("fetch", body, SECONDS + wait)
         if reply.media_type != media.QS_FETCHED:
@@ -154,7 +157,13 @@ class QueueClient:
                 finished = max(finished, acknowledged)
                 for entry in page.entries:
                     if self._is_new(entry):
-                        yield dataclasses.replace(entry, message=self._https.resolve(entry.message))
+                        try:
+                            message = self._https.resolve(entry.message)
+                        except NotAnAnswer:
+                            if entry == page.entries[0]:
+                                raise
+                            break  # Links are good for minutes, and the caller took its time: a new page has new ones.
+                        yield dataclasses.replace(entry, message=message)
                         self._remember(entry)
                     finished = entry.number
                 if not page.entries:
