@@ -103,7 +103,7 @@ class QueueClient:
         return describe(self._https)
 
     def client_queue_config(self, config_key: ServiceKey) -> ClientQueueConfig:
-        """Return where a group's hub is to send messages. Ask anew for each group: two cannot be told to be one's."""
+        """Seal for a group's hub where to send messages: anew for each group, so that no two can be linked."""
         config = QueueConfig(self.queue.queue_id, self.queue.enqueue_token)
         return ClientQueueConfig.seal(self.ds_domain, config_key.epoch, config_key.key, config)
 
@@ -210,7 +210,7 @@ class QueueClient:
 
 
 def _identity(entry: QueueEntry) -> Seen:
-    """Return by what an entry is known again.
+    """Return what tells an entry from others.
 
     A commit and a Welcome of one group may share their `seq`, for a client that is removed and added at once.
     """
