@@ -256,10 +256,10 @@ def test_a_group_that_kills_whoever_works_at_it_holds_up_no_other(
     house.deliver()
     other, take = GroupId(b"other"), house.world.shards.take
 
-    def deadly(group_id: GroupId, *asked: int) -> Shard | None:
+    def deadly(group_id: GroupId, shard: int, now: int, until: int) -> Shard | None:
         if group_id == GROUP:
             raise Killed
-        return take(group_id, *asked)
+        return take(group_id, shard, now, until)
 
     house.world.hints.lost = True
     alice.say(b"hello")
