@@ -25,6 +25,10 @@ from chalicelib.storage.sealing import Sealer
 LARGEST_BODY = 64 << 10
 """What of a message a row of the log holds itself."""
 
+LARGEST_PAGE = 64 << 20
+"""How many bytes of large messages are read from the log together, unless a single one is larger: a worker has to hold
+them, and members may send more of them than that."""
+
 AT_ONCE = 8
 
 _UNMOVED = "#epoch = :epoch AND #seq = :seq"
@@ -101,6 +105,7 @@ class AwsGroups:
             if len(page) < wanted:
                 break
             after = int(text_of(page[-1], "r").removeprefix("log#"), 16)
+        found = _page(found)
         if not any("stored_as" in row for row in found):
             return [self._log_row(group_id, row) for row in found]
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -167,7 +172,7 @@ class AwsGroups:
         attempt = hashlib.sha256(sealed).hexdigest()[:32]
         stored_as = rows_of.bucket_name(group_id, "log", f"{row.seq:016x}-{attempt}")
         self.objects.put(stored_as, sealed)
-        return {**item, "stored_as": stored_as}
+        return {**item, "stored_as": stored_as, "stored_size": len(sealed)}
 
     def _log_row(self, group_id: GroupId, row: Item) -> LogRow:
         """Return a row of the log, as `UNREADABLE` if its contents are gone or spoiled; raise where a call fails."""
@@ -181,6 +186,16 @@ class AwsGroups:
             return rows_of.log_of(row, content)
         except (msgspec.DecodeError, ValueError):
             return rows_of.unreadable_log(row)
+
+
+def _page(rows: list[Item]) -> list[Item]:
+    """Return as many of the rows, from the first on, as are read together."""
+    room = LARGEST_PAGE
+    for place, row in enumerate(rows):
+        room -= number(row, "stored_size") if "stored_as" in row else 0
+        if room < 0 and place:
+            return rows[:place]
+    return rows
 
 
 class _HeadMoved(Lost):

@@ -1,7 +1,8 @@
 """The table `groups`: which rows a group has, and how each is written. One partition a group, its key the group id.
 
     head               what the group is now (services.delivery.state.Head), each field an attribute
-    log#SEQ            kind, epoch, root, accepted_at, and ⟦body, sender, joiners, joined, left, recipients⟧
+    log#SEQ            kind, epoch, root, accepted_at, and ⟦body, sender, joiners, joined, left, recipients⟧,
+                       or where that is stored and how large it is
     answer#DIGEST      until, ⟦response⟧
     past#EPOCH         root, joiners, until
     shards#FIRST       first, until, cursor: that many shards came at once, and where they begin

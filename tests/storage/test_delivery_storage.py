@@ -16,7 +16,7 @@ from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.mls.chunks import reference
 from chalicelib.services.delivery.state import GroupId, PastEpoch, Shard, User
 from chalicelib.services.ports import Lost
-from chalicelib.storage import clients
+from chalicelib.storage import clients, delivery_groups
 from chalicelib.storage.delivery_hints import AwsFanoutHints
 from chalicelib.storage.queues import Queues
 from tests.contracts import aws
@@ -101,6 +101,20 @@ def test_reading_the_log_fetches_no_message_that_was_not_asked_for(ds: DsPorts) 
     with counted() as calls, in_s3() as objects:
         assert len(ds.groups.log(GROUP, 1, 2)) == 2
     assert (calls, objects) == ({"Query": 1}, ["GetObject"] * 2)
+
+
+def test_no_more_of_the_log_is_read_than_a_worker_can_hold(ds: DsPorts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members can send in a minute what no worker has the memory for; each read goes a part of the way."""
+    monkeypatch.setattr(delivery_groups, "LARGEST_PAGE", 250_000)
+    ds.create()
+    sent = [bytes([number]) * size for number, size in enumerate([9, 100_000, 100_000, 9, 100_000, 300_000, 9, 70_000])]
+    ds.say(*sent)
+    pages, after = [], 1
+    while page := ds.groups.log(GROUP, after, 50):
+        pages.append([row.body for row in page])
+        after = page[-1].seq
+    assert [body for page in pages for body in page] == sent
+    assert [len(page) for page in pages] == [4, 1, 1, 2]
 
 
 def test_objects_are_read_by_the_hundred_and_written_by_twenty_five(ds: DsPorts) -> None:

@@ -4,9 +4,9 @@
 
 A worker that dies leaves its lease to run out; the next one begins at the cursor and may send rows again, which the
 queueing service knows by their stream and number. A domain that cannot be reached is left behind and holds up nobody
-else: it is tried again by itself, from the row it has, until the log no longer goes back that far. A row that it
-refuses for good is passed over after some tries, as is one that cannot be read here: each costs itself and nothing
-else.
+else: it is tried again by itself, from the row it has, until the log no longer goes back that far. So is one that
+answers slowly, and one that a row's worker had no time left for because of others. A row that a domain refuses for good
+is passed over after some tries, as is one that cannot be read here: each costs itself and nothing else.
 """
 
 import contextlib
@@ -24,7 +24,10 @@ from chalicelib.services.ports import Alarms, Clock, Lost
 
 LEASE = 2 * MINUTE
 WORK = MINUTE
-"""How long one worker goes on before it gives its shard back."""
+"""How long one worker goes on before it gives its shard back; a request that it has begun then takes some seconds."""
+
+SLOW = 5 * SECOND
+"""After this time a domain has the others go first."""
 
 ROWS = 50
 LONGEST_BACKOFF = 10 * MINUTE
@@ -62,9 +65,10 @@ class Fanout:
             self._work(shard, began + WORK)
 
     def due(self, shard: Shard) -> str | None:
-        """Return a domain that was left behind and is to be tried again now."""
+        """Return the domain that was left behind and has been due longest, if one is."""
         now = self.clock()
-        return next((domain for domain, behind in shard.behind.items() if behind.next_at <= now), None)
+        due = [domain for domain, behind in shard.behind.items() if behind.next_at <= now]
+        return min(due, key=lambda domain: shard.behind[domain].next_at, default=None)
 
     def _work(self, shard: Shard, until: int) -> None:
         """Go on until everything is delivered or the time is up: what is new first, then what a domain missed."""
@@ -80,7 +84,7 @@ class Fanout:
                 shard = self.shards.save(dataclasses.replace(shard, leased_until=self.clock() + LEASE))
             try:
                 for row in rows:
-                    shard = self._deliver_row(shard, row)
+                    shard = self._deliver_row(shard, row, until)
                     if self.clock() >= until:
                         break
             except Unreadable as unreadable:
@@ -104,13 +108,18 @@ class Fanout:
             return page
         return [one for row in page for one in self.recipients.disclose(shard.group_id, row, after)]
 
-    def _deliver_row(self, shard: Shard, row: LogRow) -> Shard:
+    def _deliver_row(self, shard: Shard, row: LogRow, until: int) -> Shard:
         if shard.shard == MEMBERSHIPS and row.kind != Kind.UNREADABLE:
             self.memberships.note(shard.group_id, row)
         else:
             for domain, recipients in self._recipients(shard, row).items():
-                if domain not in shard.behind:
+                if domain in shard.behind:
+                    continue
+                if (now := self.clock()) < until:
                     shard = self._try(shard, row, domain, recipients)
+                else:
+                    # A worker that dies over a row begins it again: no row may need longer than a worker has.
+                    shard = _behind(shard, domain, Behind(row.seq - 1, 0, now, now))
         return dataclasses.replace(shard, cursor=row.seq)
 
     def _recipients(self, shard: Shard, row: LogRow) -> Mapping[str, Sequence[Recipient]]:
@@ -146,9 +155,10 @@ class Fanout:
         return True
 
     def _try(self, shard: Shard, row: LogRow, domain: str, recipients: Sequence[Recipient]) -> Shard:
-        """Send a row to one domain; if that fails, leave the domain behind."""
+        """Send a row to one domain; if that fails or takes its time, leave the domain behind."""
+        began = self.clock()
         try:
-            return self.posting.send(shard, row, domain, recipients)
+            shard = self.posting.send(shard, row, domain, recipients)
         except Down as failure:
             now = self.clock()
             behind = Behind(row.seq - 1, 1, now + SECOND, now, refused=int(isinstance(failure, RefusedForGood)))
@@ -157,6 +167,11 @@ class Fanout:
         except StreamGap as gap:
             now = self.clock()
             return self._rewind(shard, domain, gap.expected, Behind(gap.expected, 0, now, now))
+        now = self.clock()
+        if now < began + SLOW:
+            return shard
+        self.alarms.raise_("domain-slow", domain)
+        return _behind(shard, domain, Behind(row.seq, 0, now, now))
 
     def _rewind(self, shard: Shard, domain: str, expected: int, behind: Behind) -> Shard:
         """Begin again where the other side says it is: it lost rows that it had confirmed, or we lost our count."""
@@ -168,7 +183,7 @@ class Fanout:
 
     def _catch_up(self, shard: Shard, domain: str, until: int) -> Shard:
         """Send one domain a page of what it missed, in order; at the cursor it goes on with the others."""
-        behind = shard.behind[domain]
+        behind, until = shard.behind[domain], min(until, self.clock() + SLOW)
         rows = [row for row in self._rows(shard, behind.seq) if row.seq <= shard.cursor]
         if not rows:
             caught_up = {name: one for name, one in shard.behind.items() if name != domain}
@@ -188,7 +203,7 @@ class Fanout:
                 return _behind(self._noted(shard, rows[place:]), domain, self._later(behind))
             except StreamGap as gap:
                 return self._rewind(shard, domain, gap.expected, self._later(behind))
-            behind = dataclasses.replace(behind, seq=row.seq, attempts=0, refused=0)
+            behind = dataclasses.replace(behind, seq=row.seq, attempts=0, refused=0, next_at=self.clock())
             if self.clock() >= until:
                 break
         return _behind(shard, domain, behind)

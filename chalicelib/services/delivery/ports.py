@@ -50,9 +50,10 @@ class Groups(Protocol):
     `append` does the same for messages that change no state: it asks that epoch and seq are still those of `before`
     and that the group is neither blocked, frozen nor deleted; the version may have moved. The group was used then.
     Where the request was answered meanwhile, `create`, `advance` and `append` raise `Lost` too.
-    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone. A row whose contents are
-    gone for good, or not what was stored, stands there as `UNREADABLE`; what may be read yet raises. `forget` deletes
-    the rows up to a seq, that one among them.
+    `log` returns rows after a seq, oldest first; rows older than `LOG_LIFE_DAYS` are gone. It returns one if there is
+    one, and fewer than asked for where they are too large to be held together. A row whose contents are gone for good,
+    or not what was stored, stands there as `UNREADABLE`; what may be read yet raises. `forget` deletes the rows up to
+    a seq, that one among them.
     """
 
     def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]: ...

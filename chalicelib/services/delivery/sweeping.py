@@ -52,7 +52,9 @@ class Sweep:
         with Failures() as failures:
             for group_id in due:
                 with failures.kept():
-                    self._wake_or_postpone(group_id)
+                    # Before the work, as whoever dies over it says nothing after: no sweep must begin with it again.
+                    self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
+                    self.wake(group_id)
         return len(due)
 
     def wake(self, group_id: GroupId) -> None:
@@ -91,13 +93,6 @@ class Sweep:
         now = self.clock()
         next_at = max(now + SECOND, min(waiting, default=now + MINUTE // 2))
         self.wakes.postpone(group_id, next_at, head.seq, waiting=finished)
-
-    def _wake_or_postpone(self, group_id: GroupId) -> None:
-        try:
-            self.wake(group_id)
-        except Exception:  # Whatever failed, the group is tried again after those that have something new.
-            self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
-            raise
 
     def _rest(self, head: Head) -> None:
         """Let a group rest; rows that came meanwhile keep it awake."""

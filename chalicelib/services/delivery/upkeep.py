@@ -1,7 +1,8 @@
 """Going round all groups: inactive clients, unused groups, and objects that nothing refers to any more.
 
 A round is made in steps, because there may be more groups than one worker has time for: where a step ended is
-remembered, and the next one goes on from there. A group that fails is passed over, told, and met again next round.
+remembered, and the next one goes on from there. A group that fails is passed over, told, and met again next round; so
+is one over which a worker dies.
 
 Objects are collected by marking: what the kept roots lead to is kept, and so is what was written within a day, because
 a change on its way may be about to refer to it. The list is taken before the roots are, so an object that a new root
@@ -50,14 +51,17 @@ class Upkeep:
         while self.clock() < began + STEP:
             page = self.garbage.groups(self.rounds.load(ROUND), PAGE)
             for group_id in page:
+                if self.clock() >= began + STEP:
+                    break
+                # Before the work: a worker that dies over a group would begin with it each time.
+                self.rounds.save(ROUND, group_id)
                 try:
                     self.tend(group_id)
                 except Exception:  # noqa: BLE001 (one group must not keep the others from being tended)
                     self.alarms.raise_("upkeep-failed", "")
                 tended += 1
-            # A crash before this line tends these groups again, which changes nothing more.
-            self.rounds.save(ROUND, page[-1] if page else None)
             if not page:
+                self.rounds.save(ROUND, None)
                 break
         return tended
 

@@ -1,5 +1,6 @@
 """Domains that cannot be reached, or that have lost count: they hold up nobody, and get everything in order."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from chalicelib.services.delivery.ports import StreamGap
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, MEMBERSHIPS, GroupId
 from chalicelib.services.ports import Refused
 from tests.services.delivery.house import GROUP, House, Person, done
+from tests.services.delivery.test_domains import admitted
 
 SECOND, MINUTE, DAY = 1_000, 60_000, 86_400_000
 US = "us.ds.example"
@@ -308,3 +310,79 @@ def test_a_long_way_back_is_gone_in_steps_while_the_others_go_on(
     while behind(house):
         house.fanout.deliver(GROUP, 0)
     assert bob.catch_up() == carol.catch_up() == said(66)
+
+
+class Killed(BaseException):
+    """A function's time was up."""
+
+
+FUNCTION = 120 * SECOND
+"""How long a worker has before it is killed (.chalice/config.json)."""
+
+CALL = 20 * SECOND
+
+
+def timed(house: House, takes: Callable[[str], int], killed_at: list[int]) -> None:
+    """Let requests take their time, and kill whoever makes them when its own is up."""
+    services, enqueue = house.world.queueing_services, house.world.queueing_services.enqueue
+
+    def slow(domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        house.world.clock.advance(takes(domain))
+        if house.world.clock() >= killed_at[0]:
+            raise Killed
+        return enqueue(domain, request)
+
+    services.enqueue = slow  # type: ignore[method-assign]
+
+
+def worked(house: House, killed_at: list[int]) -> None:
+    """Let a worker take the shard, and the next one after it."""
+    killed_at[0] = house.world.clock() + FUNCTION
+    with contextlib.suppress(Killed):
+        house.fanout.deliver(GROUP, 0)
+    house.world.clock.advance(SECOND)
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["dead", "slow"])
+def test_however_many_domains_take_their_time_the_others_go_on(
+    house: House, alice: Person, bob: Person, group: GroupId, answers: bool
+) -> None:
+    """One row has more of them than a worker has time for."""
+    slow = [admitted(house, number) for number in range(20)]
+    people = [Person(house, f"person {number}", domain) for number, domain in enumerate(slow)]
+    done(alice.adding(*people), alice, bob)
+    house.deliver()
+    if not answers:
+        house.world.queueing_services.down.update(slow)
+    killed_at = [0]
+    timed(house, lambda domain: CALL - 1 if domain in slow else 0, killed_at)
+    for data in said(3):
+        alice.say(data)
+    for _ in range(10):
+        worked(house, killed_at)
+    assert bob.catch_up() == said(3)
+    house.world.queueing_services.down.clear()
+    for _ in range(60):
+        worked(house, killed_at)
+    for person in people:
+        assert house.kinds(person) == ["welcome", *["application"] * 3]
+    assert behind(house) == {}
+
+
+def test_a_domain_that_answers_slowly_does_not_slow_the_others_down(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    """It would be behind for good, and they with it, where more is said than it takes."""
+    house.deliver()
+    killed_at = [0]
+    timed(house, lambda domain: CALL - 1 if domain == US else 0, killed_at)
+    for turn in range(10):
+        for data in said(10, 10 * turn):
+            alice.say(data)
+        worked(house, killed_at)
+        worked(house, killed_at)
+        assert len(house.queue(bob)) == 1 + 10 * (turn + 1)
+    assert house.world.alarms.raised.count(("domain-slow", US)) == 1
+    while behind(house):
+        worked(house, killed_at)
+    assert bob.catch_up() == carol.catch_up() == said(100)

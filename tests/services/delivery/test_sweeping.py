@@ -1,5 +1,6 @@
 """What the schedule finds by itself: groups that are no more, and removals that nobody covers in a silent group."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -9,7 +10,7 @@ from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.removals import LAPSE
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.timestamps import DAY
-from chalicelib.services.delivery.state import LOG_LIFE_DAYS, GroupId
+from chalicelib.services.delivery.state import LOG_LIFE_DAYS, GroupId, Shard
 from tests.fakes.groups import Wake
 from tests.services.delivery.house import GROUP, UNUSED, House, Person, done
 from tests.services.delivery.messages import refused
@@ -239,3 +240,41 @@ def test_a_group_that_cannot_be_looked_into_is_delivered_all_the_same(
     with pytest.raises(LookupError):
         house.deliver()
     assert house.kinds(carol) == ["welcome", "proposal"]
+
+
+# A group over which workers die.
+
+
+class Killed(BaseException):
+    """A function's time was up, or its memory."""
+
+
+def test_a_group_that_kills_whoever_works_at_it_holds_up_no_other(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId
+) -> None:
+    """Only the schedule tries a domain again, so nobody else may be missed for it."""
+    house.deliver()
+    other, take = GroupId(b"other"), house.world.shards.take
+
+    def deadly(group_id: GroupId, shard: int, now: int, until: int) -> Shard | None:
+        if group_id == GROUP:
+            raise Killed
+        return take(group_id, shard, now, until)
+
+    house.world.hints.lost = True
+    alice.say(b"hello")
+    house.world.clock.advance(1)
+    Person(house, "dora").create(other)
+    house.world.clock.advance(MINUTE)
+    assert house.world.wakes.due(house.world.clock(), 9) == [GROUP, other]
+    house.world.shards.take = deadly  # type: ignore[method-assign]
+    for _ in range(3):
+        with contextlib.suppress(Killed):
+            house.sweep.sweep()
+        house.world.clock.advance(MINUTE)
+    assert house.world.tables.wakes.keys() == {GROUP}, "it is tried again, and the other was looked after"
+    house.world.shards.take = take  # type: ignore[method-assign]
+    house.deliver()
+    house.deliver()
+    assert bob.catch_up() == [b"hello"]
+    assert not house.world.tables.wakes

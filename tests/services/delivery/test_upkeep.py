@@ -1,11 +1,15 @@
 """The round over all groups: who is inactive, what is unused, and which objects nothing refers to."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.refusals import GroupExists, UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
+from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.delivery import upkeep
 from chalicelib.services.delivery.state import GroupId
 from tests.services.delivery.house import GROUP, INACTIVE, UNUSED, House, Person
 
@@ -173,6 +177,49 @@ def test_a_group_that_fails_does_not_keep_the_others_waiting(house: House) -> No
     heads = [house.head(GroupId(b"group %d" % number)) for number in range(3)]
     assert all(head.deleted for head in heads)
     assert ("upkeep-failed", "") in house.world.alarms.raised
+
+
+class Killed(BaseException):
+    """A function's time was up, or its memory."""
+
+
+def test_a_group_over_which_workers_die_does_not_keep_the_others_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [Person(house, f"person {number}") for number in range(3)]
+    for number, person in enumerate(people):
+        person.create(GroupId(b"group %d" % number))
+    house.world.clock.advance(2 * SECOND)
+    listed = house.world.garbage.objects
+    looked_at: list[GroupId] = []
+
+    def deadly(group_id: GroupId) -> Mapping[Ref, int]:
+        looked_at.append(group_id)
+        if len(looked_at) == 1:
+            raise Killed
+        return listed(group_id)
+
+    monkeypatch.setattr(house.world.garbage, "objects", deadly)
+    with pytest.raises(Killed):
+        house.upkeep.step()
+    assert house.upkeep.step() == 2
+    assert len(set(looked_at)) == 3
+    house.upkeep.step()
+    assert looked_at[3] == looked_at[0], "it is met again next round"
+
+
+def test_a_step_ends_between_two_groups_when_its_time_is_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        Person(house, f"person {number}").create(GroupId(b"group %d" % number))
+    house.world.clock.advance(2 * SECOND)
+    listed = house.world.garbage.objects
+
+    def slow(group_id: GroupId) -> Mapping[Ref, int]:
+        house.world.clock.advance(upkeep.STEP // 2)
+        return listed(group_id)
+
+    monkeypatch.setattr(house.world.garbage, "objects", slow)
+    assert [house.upkeep.step() for _ in range(2)] == [2, 2]
 
 
 def test_what_a_creation_that_failed_wrote_is_collected(house: House) -> None:
