@@ -7,8 +7,8 @@
     rebuild                                                         a fresh routing filter now
 
 The stage is the one whose settings stand in the environment (GLADOS_STAGE, …) or, with `--stage`, in
-`.chalice/config.json`; region and credentials are AWS's own (AWS_REGION, …). Answers are JSON on standard output;
-a secret is shown once and kept only as a digest.
+`.chalice/config.json`; region and credentials are where boto3 looks for them (AWS_DEFAULT_REGION, AWS_PROFILE, …).
+Answers are JSON on standard output; a secret is shown once and kept only as a digest.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -274,6 +274,9 @@ def main() -> int:
         said = answer(sys.argv[1:])
     except NoSuchStage as error:
         print(error, file=sys.stderr)
+        return 2
+    except NoRegionError:
+        print("the environment names no AWS region; set AWS_DEFAULT_REGION", file=sys.stderr)
         return 2
     except Refusal as refusal:
         print(f"refused: {refusal}", file=sys.stderr)

@@ -16,11 +16,18 @@ STAGE = {
     "GLADOS_EMAIL_FROM": "codes@eu.gp.example",
 }
 
+NOBODY = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Settings of a machine that AWS gave no region and no credentials."""
+
 
 def operator(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra.operator", *arguments],
-        env={"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), "AWS_CONFIG_FILE": os.devnull, **environment},
+        env={"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), **NOBODY, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -33,7 +40,9 @@ def operator(*arguments: str, environment: dict[str, str]) -> subprocess.Complet
         (["keys"], {}, 2, "the environment lacks GLADOS_ROLE"),
         (["--stage", "gp-xx", "keys"], {}, 2, "has no stage gp-xx; it has: gp-eu"),
         (["rotate-key", "indx"], STAGE, 2, "invalid choice: 'indx'"),
-        (["--stage", "gp-eu", "keys"], {}, 1, "failed: NoRegionError"),
+        (["--stage", "gp-eu", "keys"], {}, 2, "names no AWS region; set AWS_DEFAULT_REGION"),
+        (["--stage", "gp-eu", "keys"], {"AWS_REGION": "eu-central-1"}, 2, "set AWS_DEFAULT_REGION"),
+        (["--stage", "gp-eu", "keys"], {"AWS_DEFAULT_REGION": "eu-central-1"}, 1, "failed: NoCredentialsError"),
         (["sign-trust-list", "none.json", "--key", "none.pem", "--gp", "eu"], {}, 1, "failed: FileNotFoundError"),
     ],
 )
