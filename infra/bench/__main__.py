@@ -11,6 +11,7 @@ from pathlib import Path
 
 import infra.bench
 from infra.bench.report import Options, Row
+from infra.local.emulator import NotInstalled
 
 FRAME = {"__main__", "report"}
 
@@ -51,10 +52,13 @@ def main() -> int:
     rows: list[Row] = []
     if not asked.json:
         print(f"{asked.name}{' (quick: smaller sizes than the bars name)' if asked.quick else ''}", flush=True)
-    for row in module.run(Options(quick=asked.quick, plot=asked.plot)):
-        rows.append(row)
-        if not asked.json:
-            print(row.as_text(), flush=True)
+    try:
+        for row in module.run(Options(quick=asked.quick, plot=asked.plot)):
+            rows.append(row)
+            if not asked.json:
+                print(row.as_text(), flush=True)
+    except NotInstalled as error:
+        parser.error(str(error))
     if asked.json:
         print(json.dumps({"bench": asked.name, "rows": [row.as_json(asked.name) for row in rows]}))
     return 0
