@@ -34,6 +34,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param(["infra.bench", "commit", "--plot", "/none/x.png"], "there is no such folder", marks=PLOTS),
         (["infra.package", "/none", "gp-xx"], f"has no stage gp-xx; it has: {', '.join(stages())}"),
         (["infra.local", "--serve-only", "--time-scale", "0"], "--time-scale is above 0"),
+        (["infra.local.hello", "/none"], "there is no /none/endpoints.json: start `python -m infra.local"),
         (["tests.conformance.vectors", "/none"], "/none is no folder"),
     ],
 )
