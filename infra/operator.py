@@ -13,6 +13,7 @@ Answers are JSON on standard output; a secret is shown once and kept only as a d
 
 import argparse
 import dataclasses
+import datetime
 import hashlib
 import json
 import os
@@ -42,8 +43,13 @@ TRUST_AUTHORITY = "trust-authority"
 
 
 def certificate_facts(path: Path) -> tuple[str, int]:
-    """Return a certificate's RFC 8705 thumbprint and the moment it expires (ms)."""
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    """Return a certificate's RFC 8705 thumbprint and the moment it expires (ms); raise `ValueError` if it is none."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no certificate in PEM") from error
+    if certificate.not_valid_after_utc <= datetime.datetime.now(datetime.UTC):
+        raise ValueError(f"{path} has expired, at {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
     thumbprint = encode_base64url(hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest())
     return thumbprint, int(certificate.not_valid_after_utc.timestamp() * 1000)
 

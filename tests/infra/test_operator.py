@@ -1,11 +1,17 @@
 """What an operator is told who mistypes."""
 
+import datetime
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 REPOSITORY = Path(__file__).parents[2]
 STAGE = {
@@ -53,3 +59,20 @@ def test_a_mistake_is_told_in_one_line_and_not_as_a_traceback(
     assert (done.returncode, done.stdout) == (status, "")
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("what", ["has expired, at 2026-01-31T00:00:00Z", "is no certificate in PEM"])
+def test_a_certificate_that_nobody_can_show_is_not_enrolled(tmp_path: Path, what: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "zeta")])
+    begun, ended = (
+        datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+        datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC),
+    )
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), 1, begun, ended).sign(key, hashes.SHA256())
+    file = tmp_path / "zeta.pem"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) if "expired" in what else b"rubbish")
+    arguments = ["certificates", "zeta", "--certificate", str(file)]
+    done = operator(*arguments, environment={**STAGE, "AWS_DEFAULT_REGION": "eu-central-1"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"failed: ValueError: {file} {what}\n"
