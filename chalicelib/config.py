@@ -53,21 +53,24 @@ class DeliveryConfig(Config):
 
 
 def read(environment: Mapping[str, str] = os.environ) -> ProviderConfig | DeliveryConfig:
-    """Return the settings of the stage's role, or raise `LookupError` naming the first that is missing or wrong."""
-    role = environment["GLADOS_ROLE"]
-    stage = environment["GLADOS_STAGE"]
-    origin = environment["GLADOS_ORIGIN"].rstrip("/")
-    public_origin = environment.get("GLADOS_PUBLIC_ORIGIN", origin).rstrip("/")
+    """Return the settings of the stage's role, or raise `LookupError` naming the first that is missing or wrong.
+
+    What has no default is missing also where it is empty.
+    """
+    role = _needed(environment, "GLADOS_ROLE")
+    stage = _needed(environment, "GLADOS_STAGE")
+    origin = _origin(environment, "GLADOS_ORIGIN", None)
+    public_origin = _origin(environment, "GLADOS_PUBLIC_ORIGIN", origin)
     match role:
         case "provider":
             return ProviderConfig(
                 role="provider",
                 stage=stage,
-                name=environment.get("GLADOS_GP_NAME", environment["GLADOS_GP"]),
+                name=environment.get("GLADOS_GP_NAME", _needed(environment, "GLADOS_GP")),
                 origin=origin,
                 public_origin=public_origin,
-                gp=environment["GLADOS_GP"],
-                email_from=environment["GLADOS_EMAIL_FROM"],
+                gp=_needed(environment, "GLADOS_GP"),
+                email_from=_needed(environment, "GLADOS_EMAIL_FROM"),
                 trust_authority=environment.get("GLADOS_TRUST_AUTHORITY", ""),
                 webhook_exempt_origin=environment.get("GLADOS_WEBHOOK_EXEMPT_ORIGIN") or None,
             )
@@ -75,10 +78,10 @@ def read(environment: Mapping[str, str] = os.environ) -> ProviderConfig | Delive
             return DeliveryConfig(
                 role="delivery",
                 stage=stage,
-                name=environment.get("GLADOS_DS_NAME", environment["GLADOS_DS_DOMAIN"]),
+                name=environment.get("GLADOS_DS_NAME", _needed(environment, "GLADOS_DS_DOMAIN")),
                 origin=origin,
                 public_origin=public_origin,
-                ds_domain=environment["GLADOS_DS_DOMAIN"],
+                ds_domain=_needed(environment, "GLADOS_DS_DOMAIN"),
                 allow_no_ds_sender=_switch(environment, "GLADOS_ALLOW_NO_DS_SENDER"),
                 inactive_days=_days(environment, "GLADOS_INACTIVE_DAYS", 90),
                 unused_group_days=_days(environment, "GLADOS_UNUSED_GROUP_DAYS", 365),
@@ -95,6 +98,20 @@ def as_role(wanted: type[Wanted], config: Config) -> Wanted:
     if not isinstance(config, wanted):
         raise LookupError(f"the stage {config.stage} has the role {config.role}")  # noqa: TRY004 (of what is set)
     return config
+
+
+def _needed(environment: Mapping[str, str], name: str) -> str:
+    value = environment[name]
+    if not value:
+        raise KeyError(name)
+    return value
+
+
+def _origin(environment: Mapping[str, str], name: str, default: str | None) -> str:
+    value = (_needed(environment, name) if default is None else environment.get(name, default)).rstrip("/")
+    if not value.startswith("https://"):
+        raise LookupError(f"{name} is {value!r}, and it takes https://HOST or https://HOST:PORT")
+    return value
 
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:

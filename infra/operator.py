@@ -7,12 +7,13 @@
     rebuild                                                         a fresh routing filter now
 
 The stage is the one whose settings stand in the environment (GLADOS_STAGE, …) or, with `--stage`, in
-`.chalice/config.json`; region and credentials are AWS's own (AWS_REGION, …). Answers are JSON on standard output;
-a secret is shown once and kept only as a digest.
+`.chalice/config.json`; region and credentials are where boto3 looks for them (AWS_DEFAULT_REGION, AWS_PROFILE, …).
+Answers are JSON on standard output; a secret is shown once and kept only as a digest.
 """
 
 import argparse
 import dataclasses
+import datetime
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -42,8 +43,13 @@ TRUST_AUTHORITY = "trust-authority"
 
 
 def certificate_facts(path: Path) -> tuple[str, int]:
-    """Return a certificate's RFC 8705 thumbprint and the moment it expires (ms)."""
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    """Return a certificate's RFC 8705 thumbprint and the moment it expires (ms); raise `ValueError` if it is none."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no certificate in PEM") from error
+    if certificate.not_valid_after_utc <= datetime.datetime.now(datetime.UTC):
+        raise ValueError(f"{path} has expired, at {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
     thumbprint = encode_base64url(hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest())
     return thumbprint, int(certificate.not_valid_after_utc.timestamp() * 1000)
 
@@ -274,6 +280,9 @@ def main() -> int:
         said = answer(sys.argv[1:])
     except NoSuchStage as error:
         print(error, file=sys.stderr)
+        return 2
+    except NoRegionError:
+        print("the environment names no AWS region; set AWS_DEFAULT_REGION", file=sys.stderr)
         return 2
     except Refusal as refusal:
         print(f"refused: {refusal}", file=sys.stderr)

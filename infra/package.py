@@ -68,11 +68,16 @@ def _copy(source: Path, target: Path) -> None:
 def main() -> int:
     """Package as asked and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m infra.package", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("stage", nargs="*", help="default: all of .chalice/config.json")
+    parser.add_argument("folder", type=Path, help="where the packages go, which is made if need be")
+    known = stages()
+    parser.add_argument(
+        "stage", nargs="*", default=known, help=f"default: all of .chalice/config.json ({', '.join(known)})"
+    )
     asked = parser.parse_args()
+    if unknown := set(asked.stage) - set(known):
+        parser.error(f".chalice/config.json has no stage {', '.join(sorted(unknown))}; it has: {', '.join(known)}")
     try:
-        package(asked.stage or stages(), asked.folder)
+        package(asked.stage, asked.folder)
     except NotPackaged as error:
         print(error, file=sys.stderr)
         return 1

@@ -16,6 +16,8 @@ def test_each_setting_without_a_default_is_missed_by_name(environment: dict[str,
     for name in environment:
         with pytest.raises(LookupError, match=name):
             config.read({key: value for key, value in environment.items() if key != name})
+        with pytest.raises(KeyError, match=name):
+            config.read({**environment, name: ""})
 
 
 def test_a_role_that_is_not_deployed_is_refused() -> None:
@@ -42,6 +44,8 @@ def test_a_delivery_services_choices_are_read() -> None:
     ("name", "value"),
     [
         ("GLADOS_ALLOW_NO_DS_SENDER", "true"), ("GLADOS_ALLOW_NO_DS_SENDER", ""),
+        ("GLADOS_ORIGIN", "eu.ds.example"), ("GLADOS_PUBLIC_ORIGIN", "http://eu.ds.example"),
+        ("GLADOS_PUBLIC_ORIGIN", ""),
         ("GLADOS_INACTIVE_DAYS", "0"), ("GLADOS_INACTIVE_DAYS", "-1"), ("GLADOS_UNUSED_GROUP_DAYS", "a year"),
     ],
 )  # fmt: skip

@@ -28,7 +28,8 @@ class ApiProblem(Exception):
 
     def __init__(self, status: int, problem: dict[str, Any], headers: dict[str, str]) -> None:
         kind = problem.get("type", problem.get("error", "no problem document"))
-        super().__init__(f"{status} {kind}: {problem.get('detail', problem.get('error_description', ''))}")
+        blamed = f"{problem['field']}: " if "field" in problem else ""
+        super().__init__(f"{status} {kind}: {blamed}{problem.get('detail', problem.get('error_description', ''))}")
         self.status = status
         self.problem = problem
         self.headers = headers

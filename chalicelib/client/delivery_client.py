@@ -100,8 +100,9 @@ class DeliveryClient:
     """Speaks to one hub, as one signer. It serves many threads.
 
     `url` is the hub's own address or, with `forwarded`, that of one's own delivery service. `uploader` signs uploads,
-    which a service takes from its users only: a member signs a large commit as a leaf, and uploads it as a user. A
-    guest of the hub is forwarded, and then it is a user of its own service; the hub fetches there what was uploaded.
+    which a service takes from its users only: a member signs a large commit as a leaf, and uploads it as a user; one
+    who has named none gets a ValueError instead. A guest of the hub is forwarded, and then it is a user of its own
+    service; the hub fetches there what was uploaded.
     """
 
     def __init__(

@@ -153,7 +153,7 @@ class Https:
             except HTTPError as error:
                 if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
                     raise  # Whoever it is, it is not who we mean, and will not be the next time.
-                reason = type(error).__name__
+                reason = f"{type(error).__name__}: {error}"
                 continue
             if not reply.lost or (answer and reply.media_type == answer):
                 return reply

@@ -10,7 +10,7 @@ from chalicelib.client.signer import Signer
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.directory import Upload, UploadReference
-from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, sign_message
+from chalicelib.protocol.delivery.messages import Body, DSMessage, DSRequest, DSSenderID, DSSenderType, sign_message
 from chalicelib.protocol.delivery.parts import NONCE_SIZE, Domain, Freshness
 from chalicelib.protocol.delivery.responses import (
     Answer,
@@ -41,6 +41,7 @@ Given = TypeVar("Given", bound=Answer)
 class DeliveryRefused(Exception):
     """The delivery service refused; `error` says why, and `status` is the HTTP status.
 
+    `check` is the id of the rule that was broken, which tests/conformance/requirements.toml spells out.
     `required_proposals` are those that the next commit must cover; `reason` is create-group's own. Where the code is
     UNAVAILABLE and the request was forwarded, it may have taken effect: `message` can be sent again as it is.
     """
@@ -123,6 +124,8 @@ class Requests:
     def _upload(self, sender: DSSenderID, encoded: bytes, digest: bytes) -> None:
         """Upload a message to the service at hand: to the hub, or to one's own for the hub to fetch it there."""
         signer, uploader = self.uploader or (self.signer, sender)
+        if uploader.sender_type is not DSSenderType.USER_KEY_HASH:
+            raise ValueError(f"a message of {len(encoded)} bytes is uploaded, by a user: give the client an `uploader`")
         taken_by = Domain(describe(self.https).domain) if self.forwarded else self.hub
         request = sign_message(uploader, DSRequest(Upload(digest, len(encoded), self.fresh(taken_by))), signer.sign)
         path = f"/ds/v1/{request.request.request_type.route}"

@@ -30,7 +30,7 @@ def document(routes: Sequence["Route"], name: str, origin: str, public_origin: s
         "info": {"title": name, "version": "1"},
         "servers": [
             {"url": origin, "description": "callers with a client certificate"},
-            {"url": public_origin, "description": "public documents"},
+            {"url": public_origin, "description": "callers without one"},
         ],
         "paths": paths,
         "components": {

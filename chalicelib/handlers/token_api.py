@@ -20,6 +20,8 @@ def token(call: Call[Any]) -> Reply:
         kind = "unsupported_grant_type" if "grant_type" in form else "invalid_request"
         raise TokenRefused(kind, "the one grant type here is client_credentials")
     client_id, secret = _credentials(call.headers.get("authorization") or "")
+    if call.thumbprint is None:
+        raise TokenRefused("invalid_client", "no client certificate came with the request")
     grant = wiring.access().grant(client_id, secret, call.thumbprint, form.get("scope"))
     return Reply(
         {

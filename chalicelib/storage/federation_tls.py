@@ -50,8 +50,17 @@ class FederationTls:
         return self._read().authorities
 
     def store(self, *, certificate: str, private_key: str, authorities: str) -> None:
-        """Replace the secret; containers that run take it up within the hour."""
+        """Replace the secret; containers that run take it up within the hour.
+
+        Raises `ValueError`, and changes nothing, where no call could be made with it: what is no PEM, a private key
+        that is not the certificate's, or one that needs a password.
+        """
         secret = FederationSecret(certificate, private_key, authorities)
+        try:
+            _identified(secret)
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", None) or str(error)
+            raise ValueError(f"certificate, private key and authorities do not serve for TLS: {reason}") from error
         clients.client("secretsmanager", 3).put_secret_value(
             SecretId=self.secret_name, SecretString=msgspec.json.encode(secret).decode()
         )
@@ -84,7 +93,7 @@ def _identified(secret: FederationSecret) -> ssl.SSLContext:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secret.certificate.rstrip() + "\n" + secret.private_key)
-        context.load_cert_chain(path)
+        context.load_cert_chain(path, password="")  # Else it would ask a terminal for that of an encrypted key.
     finally:
         os.unlink(path)
     return context

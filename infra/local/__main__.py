@@ -78,10 +78,14 @@ def _run(folder: Path, asked: argparse.Namespace) -> int:
     began = time.monotonic()
     with running(folder, time_scale=asked.time_scale, note=lambda text: _say(f"… {text}")) as (supervisor, federation):
         _say(f"ready after {time.monotonic() - began:.1f} s")
-        if tell is not None:
-            tell(federation)
-        if asked.serve or asked.serve_only:
-            _serve(supervisor, federation)
+        try:
+            if tell is not None:
+                tell(federation)
+            if asked.serve or asked.serve_only:
+                _serve(supervisor, federation)
+        except (KeyboardInterrupt, Stopped):
+            _say("… stopping: what is being served is finished first")
+            raise
     return 0
 
 

@@ -1,6 +1,7 @@
 """AWS on one machine: one ministack process, on loopback only, with all its files in one folder."""
 
 import http.client
+import importlib.util
 import os
 import sys
 import time
@@ -18,6 +19,10 @@ ACCOUNT = "000000000000"
 HEALTH_SECONDS = 60.0
 
 
+class NotInstalled(RuntimeError):
+    """The emulated AWS is not there to be started."""
+
+
 class Emulator:
     """A running ministack, whose children are told where it is by `environment`."""
 
@@ -29,7 +34,9 @@ class Emulator:
 
     @classmethod
     def start(cls, supervisor: Supervisor) -> Self:
-        """Start it as a child of `supervisor`, and return once it answers."""
+        """Start it as a child of `supervisor`, and return once it answers; raise `NotInstalled` where it cannot be."""
+        if importlib.util.find_spec("ministack") is None:
+            raise NotInstalled("AWS is emulated by ministack, which is not installed: pip install -e '.[local]'")
         folder = supervisor.folder / "emulator"
         for name in ("state", "s3", "tmp"):
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from chalicelib.client import (
 from chalicelib.client.signer import Signer
 from chalicelib.protocol.crypto import cipher_suite
 from chalicelib.protocol.delivery import media
-from chalicelib.protocol.delivery.messages import ROUTES, DSMessage
+from chalicelib.protocol.delivery.messages import ROUTES, DSMessage, DSSenderID
 from chalicelib.protocol.delivery.responses import (
     Answer,
 )
@@ -77,6 +77,7 @@ def client(server: Server, ca: str, pauses: list[float]) -> DeliveryClient:
         server.origin,
         DOMAIN,
         KEY,
+        uploader=(KEY, DSSenderID.user(b"h" * 32)),
         ca=ca,
         clock=lambda: 1_700_000_000.5,
         entropy=lambda size: NONCE[:size],

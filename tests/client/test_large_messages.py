@@ -104,6 +104,13 @@ def test_another_may_sign_the_upload(server: Server, ca: str) -> None:
     bucket.uploads[0].verify(cipher_suite(1), user.signature_key)
 
 
+def test_a_member_who_names_no_uploader_is_told_before_anything_is_sent(server: Server, ca: str) -> None:
+    client = DeliveryClient(server.origin, DOMAIN, KEY, ca=ca)
+    with pytest.raises(ValueError, match=r"a message of 30002[0-9]{2} bytes is uploaded, by a user: .* `uploader`"):
+        client.send_message(LEAF, LARGE)
+    assert server.asked == []
+
+
 def test_an_upload_that_is_not_taken_is_said_so(client: DeliveryClient, server: Server) -> None:
     bucket = Bucket(server)
     server.answer = lambda asked: Reply(403) if asked.method == "PUT" else bucket.answer(asked)

@@ -546,9 +546,12 @@ def run(folder: Path) -> Iterator[Result]:
 def main() -> int:
     """Print `passed/total` per file; see the module."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.vectors", description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="with the JSON files of github.com/mlswg/mls-implementations")
+    folder = parser.parse_args().folder
+    if not folder.is_dir():
+        parser.error(f"{folder} is no folder")
     results = []
-    for result in run(parser.parse_args().folder):
+    for result in run(folder):
         results.append(result)
         print(f"{result.path.name}: {result.passed}/{result.total}", flush=True)
         for failure in result.failures[:5]:

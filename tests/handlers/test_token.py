@@ -67,6 +67,13 @@ def test_which_of_id_certificate_and_secret_was_wrong_is_not_told(alpha: Ap, bet
     assert len(told) == 1
 
 
+def test_who_comes_without_a_certificate_is_told_so(alpha: Ap) -> None:
+    basic = base64.b64encode(f"{alpha.client_id}:{alpha.secret}".encode()).decode()
+    headers = {"Authorization": f"Basic {basic}", "content-type": FORM}
+    answer = alpha.edge.call("POST", "/oauth2/token", b"grant_type=client_credentials", headers)
+    assert refused(answer, 401, "invalid_client") == "no client certificate came with the request"
+
+
 def test_a_rotated_secret_ends_at_once(enrol: Enrol) -> None:
     ap = enrol("zeta")
     fresh = operate("rotate-secret", "zeta")["client_secret"]

@@ -17,10 +17,11 @@ STOP_SECONDS = 120
 
 
 class Run:
-    """The local run as a process, and the script that speaks to it."""
+    """The local run as a process, what it said to its terminal, and the script that speaks to it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], outsider: Outsider) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], said: Path, outsider: Outsider) -> None:
         self.process = process
+        self.said = said
         self.outsider = outsider
 
 
@@ -36,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.05)  # The file is the sign that all is ready.
-            yield Run(process, Outsider(endpoints))
+            yield Run(process, log, Outsider(endpoints))
         finally:
             process.terminate()
             process.wait(STOP_SECONDS)

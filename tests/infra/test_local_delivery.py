@@ -4,6 +4,8 @@ import hashlib
 import itertools
 import os
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -34,6 +36,7 @@ from infra.local.large_group import SharedQueue
 from infra.local.own_device import OwnDevice
 from infra.local.rine_device import RineDevice
 from infra.local.services import Services
+from tests.infra.conftest import REPOSITORY, Run
 from tests.infra.outsider import Answer, Outsider, send
 
 EU, US = "eu.ds.example", "us.ds.example"
@@ -169,6 +172,12 @@ def test_a_group_id_is_taken_once(laptop: OwnDevice) -> None:
     with pytest.raises(DeliveryRefused) as refused:
         laptop.create(named.group_id, EU, named.external_sender)
     assert (refused.value.status, refused.value.check) == (409, "mds-create-1")
+
+
+def test_the_least_program_of_an_integrator_holds(run: Run) -> None:
+    command = [sys.executable, "-m", "infra.local.hello", str(run.said.parent)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("bob read: Hello, Bob.\nalice read: Hello, Alice.\n", 0), done.stderr
 
 
 def test_a_user_needs_its_own_provider(world: Outsider, services: Services) -> None:

@@ -357,6 +357,9 @@ def test_sigterm_ends_it_and_no_child_remains(run: Run) -> None:
     for handle in children:
         assert select.select([handle], [], [], SECONDS)[0], "a child lives on"
         os.close(handle)
+    assert re.findall("stopping|stopped", run.said.read_text()) == ["stopping", "stopped"], (
+        "so that nobody waits in doubt"
+    )
 
 
 def descendants(pid: int) -> list[int]:

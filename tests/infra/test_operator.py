@@ -1,11 +1,17 @@
 """What an operator is told who mistypes."""
 
+import datetime
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 REPOSITORY = Path(__file__).parents[2]
 STAGE = {
@@ -16,11 +22,18 @@ STAGE = {
     "GLADOS_EMAIL_FROM": "codes@eu.gp.example",
 }
 
+NOBODY = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Settings of a machine that AWS gave no region and no credentials."""
+
 
 def operator(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra.operator", *arguments],
-        env={"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), "AWS_CONFIG_FILE": os.devnull, **environment},
+        env={"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), **NOBODY, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -33,7 +46,9 @@ def operator(*arguments: str, environment: dict[str, str]) -> subprocess.Complet
         (["keys"], {}, 2, "the environment lacks GLADOS_ROLE"),
         (["--stage", "gp-xx", "keys"], {}, 2, "has no stage gp-xx; it has: gp-eu"),
         (["rotate-key", "indx"], STAGE, 2, "invalid choice: 'indx'"),
-        (["--stage", "gp-eu", "keys"], {}, 1, "failed: NoRegionError"),
+        (["--stage", "gp-eu", "keys"], {}, 2, "names no AWS region; set AWS_DEFAULT_REGION"),
+        (["--stage", "gp-eu", "keys"], {"AWS_REGION": "eu-central-1"}, 2, "set AWS_DEFAULT_REGION"),
+        (["--stage", "gp-eu", "keys"], {"AWS_DEFAULT_REGION": "eu-central-1"}, 1, "failed: NoCredentialsError"),
         (["sign-trust-list", "none.json", "--key", "none.pem", "--gp", "eu"], {}, 1, "failed: FileNotFoundError"),
     ],
 )
@@ -44,3 +59,20 @@ def test_a_mistake_is_told_in_one_line_and_not_as_a_traceback(
     assert (done.returncode, done.stdout) == (status, "")
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("what", ["has expired, at 2026-01-31T00:00:00Z", "is no certificate in PEM"])
+def test_a_certificate_that_nobody_can_show_is_not_enrolled(tmp_path: Path, what: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "zeta")])
+    begun, ended = (
+        datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+        datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC),
+    )
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), 1, begun, ended).sign(key, hashes.SHA256())
+    file = tmp_path / "zeta.pem"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) if "expired" in what else b"rubbish")
+    arguments = ["certificates", "zeta", "--certificate", str(file)]
+    done = operator(*arguments, environment={**STAGE, "AWS_DEFAULT_REGION": "eu-central-1"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"failed: ValueError: {file} {what}\n"

@@ -6,7 +6,7 @@ ledger tests/conformance/requirements.toml.
 
 from collections.abc import Sequence
 
-from chalicelib.errors import Conflict, NotFound, NotPermitted
+from chalicelib.errors import Conflict, InvalidValue, NotFound, NotPermitted
 from chalicelib.protocol.mls.errors import InvalidHandshake
 
 
@@ -19,6 +19,23 @@ class UnknownGroup(NotFound):
 
     def __init__(self) -> None:
         super().__init__("there is no such group, or its sender is no member of it")
+
+
+class AskDirectly(InvalidValue):
+    """A request is to be passed on to the delivery service that it was given to."""
+
+    check = "mds-proxy-1"
+
+    def __init__(self) -> None:
+        super().__init__("this is the delivery service of that domain; ask it directly", "domain")
+
+
+class NotPassedOn(NotFound):
+    """A request is not passed on: for its operation, or because nobody is known by the hub's name."""
+
+    def __init__(self, check: str, reason: str) -> None:
+        super().__init__(reason)
+        self.check = check
 
 
 class GroupExists(Conflict):

@@ -63,6 +63,11 @@ class Enrolment:
             raise InvalidValue("at least one certificate is needed, as base64url of its SHA-256", "certificates")
         if not all(_REGION.fullmatch(region) for region in sms_regions):
             raise InvalidValue("regions are ISO 3166 codes, or * for all", "sms_regions")
+        for name_of_rate, rate in (("query_rate", query_rate), ("send_rate", send_rate)):
+            if rate is not None and rate < 1:
+                raise InvalidValue(
+                    "a rate is a number from 1; an account that is to do nothing is suspended", name_of_rate
+                )
         client_id = f"{provider_id}.{self.entropy(6).hex()}"
         secret = encode_base64url(self.entropy(SECRET_BYTES))
         account = Account(

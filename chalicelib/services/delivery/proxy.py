@@ -11,9 +11,10 @@ reached in this way, and nobody else, so that this is no door to the rest of the
 
 import dataclasses
 
-from chalicelib.errors import InvalidValue, NotFound, Unavailable
+from chalicelib.errors import Unavailable
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.messages import ROUTES, DSRequestType
+from chalicelib.protocol.delivery.refusals import AskDirectly, NotPassedOn
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.limits import FORWARDED_BY_SOURCE, FORWARDED_TO_PEER
 from chalicelib.services.delivery.ports import DsPeers, PeerCalls
@@ -57,15 +58,15 @@ class Proxy:
         """
         # [mds-proxy-1] What is for this delivery service is asked directly.
         if domain == self.domain:
-            raise InvalidValue("this is the delivery service of that domain; ask it directly", "domain")
+            raise AskDirectly
         # [mds-proxy-2] The operation is about a group.
         request_type = ROUTES.get(operation)
         if request_type is None or request_type in NOT_FORWARDED:
-            raise NotFound("the operation is not one that is passed on to other delivery services")
+            raise NotPassedOn("mds-proxy-2", "the operation is not one that is passed on to other delivery services")
         # [mds-proxy-3] The hub is admitted here.
         peer = self.peers.of_domain(domain)
         if peer is None:
-            raise NotFound("no delivery service of this domain is admitted here")
+            raise NotPassedOn("mds-proxy-3", "no delivery service of this domain is admitted here")
         now = self.clock()
         self.limits.spend(FORWARDED_BY_SOURCE, network(source), 1, now)
         self.limits.spend(FORWARDED_TO_PEER, domain.encode(), 1, now)

@@ -285,18 +285,18 @@ def test_a_guests_request_goes_to_the_hub_and_its_answer_comes_back_unchanged(
 
 
 @pytest.mark.parametrize(
-    ("path", "media_type", "status"),
+    ("path", "media_type", "status", "check"),
     [
-        (f"{US}/key-packages", DS_MESSAGE, 404),
-        ("other.ds.example/send-message", DS_MESSAGE, 404),
-        (f"{DOMAIN}/send-message", DS_MESSAGE, 400),
-        (f"{US}/send-message", DS_REFERENCE, 400),
-        (f"{US}/send-message", QS_MESSAGE, 415),
-        (f"{US}/send-message", DS_MESSAGE, 503),
+        (f"{US}/key-packages", DS_MESSAGE, 404, "mds-proxy-2"),
+        ("other.ds.example/send-message", DS_MESSAGE, 404, "mds-proxy-3"),
+        (f"{DOMAIN}/send-message", DS_MESSAGE, 400, "mds-proxy-1"),
+        (f"{US}/send-message", DS_REFERENCE, 400, ""),
+        (f"{US}/send-message", QS_MESSAGE, 415, ""),
+        (f"{US}/send-message", DS_MESSAGE, 503, ""),
     ],
 )
 def test_what_is_not_passed_on_is_refused_as_a_delivery_service_refuses(
-    edge: Edge, us: Identity, monkeypatch: pytest.MonkeyPatch, path: str, media_type: str, status: int
+    edge: Edge, us: Identity, monkeypatch: pytest.MonkeyPatch, path: str, media_type: str, status: int, check: str
 ) -> None:
     def post(*_: object) -> None:
         raise Unreachable
@@ -304,5 +304,6 @@ def test_what_is_not_passed_on_is_refused_as_a_delivery_service_refuses(
     monkeypatch.setattr(HttpsPeerCalls, "post", post)
     answer = forward(edge, path, media_type)
     told = said(answer, hashlib.sha256(b"a message").digest())
-    assert (answer.status, isinstance(told, DSError)) == (status, True)
+    assert isinstance(told, DSError)
+    assert (answer.status, told.check_id) == (status, check)
     assert ("retry-after" in answer.headers) == (status == 503)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.emulator import Emulator
+from infra.local.emulator import Emulator, NotInstalled
+from infra.local.supervisor import Supervisor
 
 STACK = Path(__file__).with_name("toy-stack.json")
 
@@ -44,3 +45,9 @@ def test_the_emulator_writes_nothing_about_messages_to_its_log(emulator: Emulato
     finally:
         sns.close()
     assert "314159" not in emulator.child.log.read_text()
+
+
+def test_without_it_installed_one_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with Supervisor(tmp_path) as crew, pytest.raises(NotInstalled, match=r"pip install -e '\.\[local\]'"):
+        Emulator.start(crew)

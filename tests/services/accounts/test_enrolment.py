@@ -37,6 +37,8 @@ PEER = Peer(gp="us", name="GP us", origins=["https://us.example"], thumbprints=[
         ("scopes", ("query", "everything")),
         ("scopes", ()),
         ("sms_regions", ("de",)),
+        ("query_rate", 0),
+        ("send_rate", -5),
     ],
 )
 def test_what_an_account_may_not_be(stage: Stage, field: str, value: object) -> None:

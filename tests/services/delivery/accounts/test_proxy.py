@@ -2,11 +2,12 @@
 
 import pytest
 
-from chalicelib.errors import InvalidValue, NotFound, TooManyRequests, Unavailable
+from chalicelib.errors import TooManyRequests, Unavailable
 from chalicelib.protocol.delivery import media
 from chalicelib.protocol.delivery.messages import ROUTES
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.delivery.state import DsPeer
+from tests.protocol.mls.story import refused
 from tests.services.delivery.house import House
 
 US = "us.ds.example"
@@ -46,7 +47,7 @@ def test_what_is_about_a_group_goes_to_the_hub_and_back_unchanged(house: House, 
 @pytest.mark.parametrize("operation", [*sorted(OWN_AFFAIRS), "users", "federation", "", "../qs/v1/enqueue"])
 def test_nothing_else_is_passed_on(house: House, operation: str) -> None:
     """[mds-proxy-2]"""
-    with pytest.raises(NotFound):
+    with refused("mds-proxy-2"):
         forward(house, operation=operation)
     assert house.world.calls("peer_calls") == []
 
@@ -54,14 +55,14 @@ def test_nothing_else_is_passed_on(house: House, operation: str) -> None:
 @pytest.mark.parametrize("domain", ["other.ds.example", "US.ds.example", "localhost", "us.ds.example:8443", ""])
 def test_only_admitted_peers_are_reached(house: House, domain: str) -> None:
     """[mds-proxy-3]"""
-    with pytest.raises(NotFound):
+    with refused("mds-proxy-3"):
         forward(house, domain)
     assert house.world.calls("peer_calls") == []
 
 
 def test_what_is_for_this_service_is_asked_directly(house: House) -> None:
     """[mds-proxy-1]"""
-    with pytest.raises(InvalidValue):
+    with refused("mds-proxy-1"):
         forward(house, house.world.domain)
 
 
