@@ -253,9 +253,10 @@ def fanout() -> Fanout:
         domain,
     )
     return Fanout(
+        rows(),
         AwsShards(wiring.database()),
         hints(),
-        Recipients(rows(), vault()),
+        Recipients(vault()),
         posting,
         MembershipLog(memberships(), account_desk().noticed),
         wiring.alarms(),

@@ -28,12 +28,12 @@ class Asked:
     """A request as it was decoded; `now` is in milliseconds."""
 
     message: DSMessage
-    digest: bytes
+    request_sha256: bytes
     now: int
 
     def respond(self, body: Body) -> bytes:
         """Return the DSResponse to this request."""
-        return DSResponse(self.digest, body).encode()
+        return DSResponse(self.request_sha256, body).encode()
 
     def done(self) -> Answer:
         """Return the answer that something was done, to be kept for repeats."""

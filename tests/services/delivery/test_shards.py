@@ -67,7 +67,7 @@ class Town:
         now = world.clock()
         shards = -(-records.extent // SHARD_LEAVES)
         unnamed = Head(GROUP, 1, 1, 1, change.root, shards=shards, created_at=now, used_at=now)
-        head = vault.found(unnamed, change, None, now)
+        head = vault.store_first(unnamed, change, None, now)
         row = LogRow(1, Kind.CREATED, 1, head.root, now, b"", sender=0)
         world.groups.create(head, [row], Answer(bytes(32), b"made up", now + 1))
 

@@ -143,7 +143,7 @@ def test_members_are_told_and_the_group_waits_for_the_commit_that_removes(group:
     before = group.head()
     assert before.blocked_since == group.world.clock()
     (row,) = group.world.groups.log(GROUP, before.seq - 1, 9)
-    (one, two) = [each.body for each in group.fanout.recipients.disclose(GROUP, row, 0)]
+    (one, two) = [each.body for each in group.fanout.recipients.as_delivered(GROUP, row, 0)]
     creator.receive(one)
     creator.receive(two)
     state = group.vault.open(before)
