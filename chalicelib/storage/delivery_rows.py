@@ -24,10 +24,10 @@ from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.state import (
     LOG_LIFE_DAYS,
-    Answer,
     Behind,
     GroupId,
     Head,
+    KeptAnswer,
     Kind,
     LogRow,
     PastEpoch,
@@ -201,7 +201,7 @@ def log_of(row: Item, content: bytes) -> LogRow:
     )
 
 
-def answer_row(sealer: Sealer, group_id: GroupId, answer: Answer) -> Item:
+def answer_row(sealer: Sealer, group_id: GroupId, answer: KeptAnswer) -> Item:
     """Write an answer."""
     name = answer_name(answer.digest)
     return {
