@@ -104,7 +104,8 @@ class AwsQueueEntries:
             "gone_at": gone_at(entry.gone_at),
             "sealed": self.sealer.seal(QUEUES, _bound(key), msgspec.msgpack.encode(sealed)),
         }
-        return Put(QUEUES, item, "attribute_not_exists(#q)")
+        # What a former queue of this name left under the number is overwritten: the head says that it is free.
+        return Put(QUEUES, item)
 
     def _entry(self, row: Item) -> Entry:
         opened = _opened.decode(self.sealer.open(QUEUES, _bound(row), blob(row, "sealed")))

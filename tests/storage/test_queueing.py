@@ -16,12 +16,14 @@ from chalicelib.protocol.delivery.parts import Reference
 from chalicelib.protocol.delivery.queue_requests import Fetch
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import DAY, MINUTE
+from chalicelib.services.queueing import owners
 from chalicelib.services.queueing.shares import ENTRY_COST
 from chalicelib.services.queueing.state import LARGEST_ANSWER
 from chalicelib.storage import clients
 from chalicelib.storage.config_keys import AwsConfigKeys
 from chalicelib.storage.datakeys import QUEUE_CONFIG, DataKeys
 from chalicelib.storage.dynamodb import Database, Delete, Item, Put
+from chalicelib.storage.queueing_heads import QUEUES, head_key
 from tests.contracts import aws, queueing
 from tests.contracts.races import race
 from tests.fakes.clock import SettableClock
@@ -371,3 +373,23 @@ def test_a_batch_that_is_never_done_is_an_outage_and_takes_no_conditions(
         database.batch_write([write])
     with pytest.raises(ValueError, match="without conditions"):
         database.batch_write([Put("streams", {"s": b"one"}, "attribute_not_exists(#s)")])
+
+
+# --- queues whose name is given again
+
+
+def test_a_name_that_is_given_again_is_a_new_queue_whatever_was_left_of_the_old_one(
+    stage: str, qs: Qs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion may leave entries, by its bound or by dying; the head goes after a day, and they after a month."""
+    alice, bob, hub = qs.owner("alice"), qs.owner("bob"), Hub(qs)
+    for number in range(3):
+        hub.send(b"old %d" % number, alice)
+    monkeypatch.setattr(owners, "MOST_DISCARDED", 1)
+    alice.delete()
+    Database(stage).batch_write([Delete(QUEUES, head_key(alice.queue_id))])
+    alice.create()
+    assert alice.messages() == []
+    for number in range(4):
+        assert hub.send(b"new %d" % number, alice, bob) == [OK, OK]
+    assert alice.messages() == bob.messages() == [b"new %d" % number for number in range(4)]

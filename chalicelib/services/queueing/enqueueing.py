@@ -177,9 +177,11 @@ class Enqueueing:
 
     def _store_messages(self, row: _Row) -> None:
         """Store what somebody here is to get, and fetch it first where the hub only refers to it."""
+        lengths = {sha256: len(content) for sha256, content in row.contents.items()}
         wanted: dict[bytes, int] = {}
         for message in (post.message for posts in row.posts.values() for post in posts):
-            if wanted.setdefault(message.sha256, message.size) != message.size:
+            wanted[message.sha256] = message.size
+            if lengths.setdefault(message.sha256, message.size) != message.size:
                 raise WrongBody("a message has two lengths")
         missing = {sha256: size for sha256, size in wanted.items() if sha256 not in row.contents}
         row.contents |= self.fetching.fetch(row.request.hub, missing)

@@ -125,6 +125,7 @@ class Owners:
         An update that is not newer than the last one is refused, or a captured one could bring a former key back.
         """
         asked, update = body_of(UpdateQueue, message), hashlib.sha256(message.signed).digest()
+        self.authentication.check_fresh(message)  # Before anything is read, as everywhere: what is late costs nothing.
         if self.authentication.known(message, update, source):
             return  # A repeat. Its own key does not verify it any more, and nothing is told that was not known.
         head = self.authentication.living(message, source)

@@ -188,6 +188,12 @@ def test_two_lengths_of_one_message_are_refused(world: QueueWorld, alice: Owner,
     check_refused(world, hub, hub.row((refer(BODY, 7), [alice.config]), (BODY, [alice.config])))
 
 
+@pytest.mark.parametrize("length", [0, len(BODY) - 1, LARGEST_MESSAGE])
+def test_what_stands_in_the_row_is_measured_too(world: QueueWorld, alice: Owner, hub: Hub, length: int) -> None:
+    """Nobody is to get it where it stands, so that its own length is nobody's; nor is it fetched."""
+    check_refused(world, hub, hub.row((refer(BODY, length), [alice.config]), (BODY, [])))
+
+
 def test_a_row_refers_to_so_much_together_and_no_more(world: QueueWorld, alice: Owner, hub: Hub) -> None:
     half = fetching.MOST_TOGETHER // 2
     one, other = BodyReference(b"a" * 32, half), BodyReference(b"b" * 32, half + 1)

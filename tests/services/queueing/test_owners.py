@@ -1,6 +1,7 @@
 """A queue belongs to its key: creating, changing, deleting, and what a stranger or a replay can do."""
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,15 @@ from chalicelib.errors import (
     Unavailable,
 )
 from chalicelib.protocol.delivery.parts import Freshness
-from chalicelib.protocol.delivery.queue_requests import CreateQueue, DeleteQueue, Fetch, UpdateQueue
+from chalicelib.protocol.delivery.queue_requests import (
+    Acknowledge,
+    CreateQueue,
+    DeleteQueue,
+    Fetch,
+    QSBody,
+    QSMessage,
+    UpdateQueue,
+)
 from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Result
 from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND
 from chalicelib.services.ports import Unreachable
@@ -81,6 +90,26 @@ def test_a_request_is_good_for_five_minutes(world: QueueWorld, qs: Qs, alice: Ow
     assert refused.value.facts() == {"time_ms": world.clock()}
     with pytest.raises(NotFresh):
         qs.owners.create(Owner(qs, "bob").creation(late=late), "192.0.2.1")
+
+
+@pytest.mark.parametrize("late", [5 * MINUTE + 1, -5 * MINUTE - 1])
+def test_a_request_that_is_late_or_for_another_service_costs_nothing(
+    world: QueueWorld, qs: Qs, alice: Owner, late: int
+) -> None:
+    """Nobody is counted for it, so nothing may be looked at."""
+    world.faults.calls.clear()
+    for fresh in (alice.fresh(late=late), alice.fresh(US)):
+        asked: list[tuple[Callable[[QSMessage, str], object], QSBody]] = [
+            (qs.owners.create, CreateQueue(SUITE, alice.public, alice.token, fresh)),
+            (qs.owners.update, UpdateQueue(SUITE, alice.public, alice.token, fresh)),
+            (qs.owners.delete, DeleteQueue(fresh)),
+            (qs.reading.fetch, Fetch(0, 1, 0, fresh)),
+            (qs.reading.acknowledge, Acknowledge(0, fresh)),
+        ]
+        for serve, body in asked:
+            with pytest.raises(NotFresh):
+                serve(alice.sign(body), SOURCE)
+    assert not {port for port, _ in world.faults.calls} & {"heads", "entries", "buckets"}
 
 
 def test_a_request_for_another_service_is_refused(qs: Qs, alice: Owner) -> None:
