@@ -2,7 +2,7 @@
 
 from chalicelib.client.ap_client import ApClient, ApiProblem
 from chalicelib.client.delivery_client import DeliveryClient, JoinInfo, group_update, seal_state_key
-from chalicelib.client.ds_https import NoAnswer, NotAnAnswer, ServiceKey
+from chalicelib.client.ds_https import InvalidAnswer, NoAnswer, ServiceKey
 from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
 from chalicelib.client.signer import SignatureKey, Signer
@@ -13,10 +13,10 @@ __all__ = [
     "ApiProblem",
     "DeliveryClient",
     "DeliveryRefused",
+    "InvalidAnswer",
     "InvalidWebhook",
     "JoinInfo",
     "NoAnswer",
-    "NotAnAnswer",
     "Queue",
     "QueueClient",
     "QueueRefused",
