@@ -7,10 +7,18 @@ from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
 from chalicelib.client.signer import SignatureKey, Signer
 from chalicelib.client.webhook import InvalidWebhook, verify_webhook
+from chalicelib.protocol.delivery.directory import AddPackage
+from chalicelib.protocol.delivery.group_updates import AddedClient
+from chalicelib.protocol.delivery.messages import DSSenderID
+from chalicelib.protocol.delivery.responses import DSErrorCode
 
 __all__ = [
+    "AddPackage",
+    "AddedClient",
     "ApClient",
     "ApiProblem",
+    "DSErrorCode",
+    "DSSenderID",
     "DeliveryClient",
     "DeliveryRefused",
     "InvalidAnswer",

@@ -5,8 +5,8 @@ used by many. That is why users alone may ask, each for so many others in an hou
 faster than so many an hour, whoever asks.
 
 A package is published by the user whom it is for, signed by the client that will use it. Where a provider removed a
-client from its account, its packages are not taken any more, and those here go (`accounts`). Both sides write before
-they look: a package that is published while its client is removed is seen by one of them.
+client from its account, its packages are not taken any more, and those here go (`account_desk`). Both sides write
+before they look: a package that is published while its client is removed is seen by one of them.
 """
 
 import contextlib
