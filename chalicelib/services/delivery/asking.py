@@ -35,7 +35,7 @@ class Asked:
         return DSResponse(self.request_sha256, answer).encode()
 
     def done(self) -> KeptAnswer:
-        """Return the answer that something was done, to be kept for repeats."""
+        """Return the answer Ok, to be kept for repeats: it is written with what was done."""
         return KeptAnswer(self.key, self.respond(Ok()), self.now + ANSWER_LIFE)
 
     @property
