@@ -2,7 +2,7 @@
 
 from chalicelib.client.ap_client import ApClient, ApiProblem
 from chalicelib.client.delivery_client import DeliveryClient, JoinInfo, group_update, seal_state_key
-from chalicelib.client.ds_https import NoAnswer, NotAnAnswer, ServiceKey
+from chalicelib.client.ds_https import InvalidAnswer, NoAnswer, ServiceKey
 from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
 from chalicelib.client.signer import SignatureKey, Signer
@@ -10,19 +10,21 @@ from chalicelib.client.webhook import InvalidWebhook, verify_webhook
 from chalicelib.protocol.delivery.directory import AddPackage
 from chalicelib.protocol.delivery.group_updates import AddedClient
 from chalicelib.protocol.delivery.messages import DSSenderID
+from chalicelib.protocol.delivery.responses import DSErrorCode
 
 __all__ = [
     "AddPackage",
     "AddedClient",
     "ApClient",
     "ApiProblem",
+    "DSErrorCode",
     "DSSenderID",
     "DeliveryClient",
     "DeliveryRefused",
+    "InvalidAnswer",
     "InvalidWebhook",
     "JoinInfo",
     "NoAnswer",
-    "NotAnAnswer",
     "Queue",
     "QueueClient",
     "QueueRefused",

@@ -9,7 +9,8 @@
 A queue config is what `QueueClient.client_queue_config` seals, or stands beside the KeyPackage in an AddPackage. MLS
 messages are taken as bytes or decoded. A refusal raises `DeliveryRefused`; after `NoAnswer` the same message can
 be sent again. Where the group's hub is another service than one's own, `forwarded=True` has one's own pass requests
-on. In privacy mode each request about a group brings the group's key along, sealed to the hub:
+on. In privacy mode (-02 §7; such a group is called sealed here) each request about a group brings the group's key
+along, sealed to the hub:
 
     client.keep_state_key(group_id, secrets.token_bytes(32), hub.describe().hub_key)
 

@@ -45,7 +45,7 @@ class NoAnswer(Exception):
     message: DSMessage | QSMessage | None = None
 
 
-class NotAnAnswer(Exception):
+class InvalidAnswer(Exception):
     """What came is not an answer to what was sent; `status` is its HTTP status, where it had one."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
@@ -118,19 +118,19 @@ class Https:
         headers = {name: value for name, value in ours.items() if name in signed}
         reply = self._repeat("PUT", _secure(url), headers, body, SECONDS)
         if not 200 <= reply.status < 300:
-            raise NotAnAnswer("the upload was not taken", reply.status)
+            raise InvalidAnswer("the upload was not taken", reply.status)
 
     def resolve(self, option: bytes | Reference) -> bytes:
         """Return what stands inline, or what a reference leads to if it is what was promised."""
         if isinstance(option, bytes):
             return option
         if option.length > LONGEST_REFERENCE:
-            raise NotAnAnswer("a reference leads to more than is fetched")
+            raise InvalidAnswer("a reference leads to more than is fetched")
         reply = self._repeat("GET", _secure(option.url), {}, None, SECONDS, most=option.length)
         if reply.status != 200:
-            raise NotAnAnswer("a reference leads nowhere", reply.status)
+            raise InvalidAnswer("a reference leads nowhere", reply.status)
         if len(reply.body) != option.length or hashlib.sha256(reply.body).digest() != option.sha256:
-            raise NotAnAnswer("a reference leads to something else than it says")
+            raise InvalidAnswer("a reference leads to something else than it says")
         return reply.body
 
     def _repeat(
@@ -172,7 +172,7 @@ class Https:
             while piece := answer.read(_PIECE):
                 data += piece
                 if len(data) > (most if answer.status < 400 else LONGEST_ANSWER):
-                    raise NotAnAnswer("the answer is too long", answer.status)
+                    raise InvalidAnswer("the answer is too long", answer.status)
             media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             return Reply(answer.status, media_type, bytes(data), dict(answer.headers))
         finally:
@@ -182,7 +182,7 @@ class Https:
 
 def _secure(url: str) -> str:
     if not url.startswith("https://"):
-        raise NotAnAnswer("a link does not lead to HTTPS")
+        raise InvalidAnswer("a link does not lead to HTTPS")
     return url
 
 
@@ -213,7 +213,7 @@ def describe(https: Https) -> Description:
     reply = https.get("/.well-known/mimi-ds")
     try:
         if reply.status != 200:
-            raise NotAnAnswer("there is no description of a delivery service", reply.status)
+            raise InvalidAnswer("there is no description of a delivery service", reply.status)
         found = json.loads(reply.body)
         keys = [
             ServiceKey(int(found[name]["epoch"]), decode_base64url(found[name]["key"]))
@@ -221,4 +221,4 @@ def describe(https: Https) -> Description:
         ]
         return Description(str(found["domain"]), str(found["origin"]), str(found["public_origin"]), *keys)
     except (ValueError, KeyError, TypeError, DecodeError) as error:
-        raise NotAnAnswer("this is not the description of a delivery service") from error
+        raise InvalidAnswer("this is not the description of a delivery service") from error

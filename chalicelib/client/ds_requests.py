@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from chalicelib.client.ds_https import PROBLEM, Https, NoAnswer, NotAnAnswer, Reply, describe
+from chalicelib.client.ds_https import PROBLEM, Https, InvalidAnswer, NoAnswer, Reply, describe
 from chalicelib.client.signer import Signer
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery import media
@@ -102,7 +102,7 @@ class Requests:
         """Sign and send a request, and return its answer, which is of this kind."""
         answer = self.send(sign_message(sender, DSRequest(body), self.signer.sign))
         if not isinstance(answer, kind):
-            raise NotAnAnswer("the answer is one to another kind of request")
+            raise InvalidAnswer("the answer is one to another kind of request")
         return answer
 
     def send(self, message: DSMessage) -> Answer:
@@ -132,7 +132,7 @@ class Requests:
         reply = self.https.post(path, media.DS_MESSAGE, request.encode(), media.DS_RESPONSE)
         answer = _answer(reply, request.request_sha256)
         if not isinstance(answer, UploadAnswer):
-            raise NotAnAnswer("an upload was answered with something else")
+            raise InvalidAnswer("an upload was answered with something else")
         self.https.put(answer.url, encoded)
 
     def _refer(self, path: str, reference: UploadReference) -> Answer:
@@ -157,13 +157,13 @@ def _answer(reply: Reply, digest: bytes) -> Answer:
         raise DeliveryRefused(reply.status, DSError(_HELD_BACK[reply.status], retry_after_ms=retry_after_ms))
     if reply.media_type != media.DS_RESPONSE:
         detail = reply.problem().get("detail", "this is not the answer of a delivery service")
-        raise NotAnAnswer(str(detail), reply.status)
+        raise InvalidAnswer(str(detail), reply.status)
     try:
         response = decode(DSResponse.read, reply.body)
     except DecodeError as error:
-        raise NotAnAnswer(str(error), reply.status) from error
+        raise InvalidAnswer(str(error), reply.status) from error
     if response.request_sha256 != digest:
-        raise NotAnAnswer("the answer is to another request", reply.status)
+        raise InvalidAnswer("the answer is to another request", reply.status)
     match response.body:
         case DSError() as refusal:
             raise DeliveryRefused(reply.status, refusal)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, Self
 
-from chalicelib.client.ds_https import Description, Https, NoAnswer, NotAnAnswer, Reply, ServiceKey, describe
+from chalicelib.client.ds_https import Description, Https, InvalidAnswer, NoAnswer, Reply, ServiceKey, describe
 from chalicelib.client.signer import SignatureKey
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery import media
@@ -130,11 +130,11 @@ class QueueClient:
         body = Fetch(after, most, int(wait * 1000), self._fresh())
         reply = self._ask("fetch", body, SECONDS + wait)
         if reply.media_type != media.QS_FETCHED:
-            raise NotAnAnswer("this is not the answer of a queueing service", reply.status)
+            raise InvalidAnswer("this is not the answer of a queueing service", reply.status)
         try:
             return decode(Fetched.read, reply.body)
         except DecodeError as error:
-            raise NotAnAnswer(str(error), reply.status) from error
+            raise InvalidAnswer(str(error), reply.status) from error
 
     def acknowledge(self, up_to: int) -> None:
         """Let go of all entries up to and including a number."""
@@ -159,7 +159,7 @@ class QueueClient:
                     if self._is_new(entry):
                         try:
                             message = self._https.resolve(entry.message)
-                        except NotAnAnswer:
+                        except InvalidAnswer:
                             if entry == page.entries[0]:
                                 raise
                             break  # Links are good for minutes, and the caller took its time: a new page has new ones.
@@ -188,7 +188,7 @@ class QueueClient:
         if reply.status >= 400:
             raise QueueRefused(reply.status, reply.problem(), reply.retry_after)
         if not 200 <= reply.status < 300:
-            raise NotAnAnswer("this is not the answer of a queueing service", reply.status)
+            raise InvalidAnswer("this is not the answer of a queueing service", reply.status)
         return reply
 
     def _ask(self, name: str, body: QSBody, seconds: float = SECONDS) -> Reply:

@@ -8,9 +8,7 @@ from chalicelib.wiring import groups
 door = Door(__name__)
 
 
-@door.serve(
-    "POST", "/ds/v1/users", "account", scope="delivery", takes=api.UserRegistration, gives=api.UserAnswer
-)  # fmt: skip
+@door.serve("POST", "/ds/v1/users", "account", scope="delivery", takes=api.UserRegistration, gives=api.UserAnswer)
 def register_user(call: Call[api.UserRegistration]) -> api.UserAnswer:
     """Register a user and the key that signs for the account, or give the user another key."""
     return groups.account_desk().register(call.account.provider_id, call.account.domain, call.body)

@@ -144,42 +144,44 @@ class AwsDirectory:
 
     def _offer(self, wanted: list[tuple[_Pointer, AddPackage]]) -> None:
         """Store packages that were never here before; one that was given out or removed stays so."""
-        for start in range(0, len(wanted), _PAIRS):
-            pairs = wanted[start : start + _PAIRS]
-            while pairs:
-                operations: list[Operation] = []
-                for pointer, package in pairs:
-                    operations += [
-                        Put(DIRECTORY, self._row(pointer, package), "attribute_not_exists(#user)"),
-                        Put(DIRECTORY, pointer.row("p")),
-                    ]
-                try:
-                    self.database.transact(operations)
-                except Cancelled as cancelled:
-                    pairs = [pair for place, pair in enumerate(pairs) if 2 * place not in cancelled.failed]
-                else:
-                    break
+        self._change_pairs(
+            [
+                (
+                    Put(DIRECTORY, self._row(pointer, package), "attribute_not_exists(#user)"),
+                    Put(DIRECTORY, pointer.row("p")),
+                )
+                for pointer, package in wanted
+            ]
+        )
 
     def _withdraw(self, pointers: list[_Pointer]) -> None:
         """Forget packages that nobody was given; the others are still to be found."""
-        given: list[_Pointer] = []
-        for start in range(0, len(pointers), _PAIRS):
-            pairs = pointers[start : start + _PAIRS]
-            while pairs:
-                operations: list[Operation] = []
-                for pointer in pairs:
-                    operations += [
-                        Delete(DIRECTORY, _package_key(pointer.name), "attribute_not_exists(#given_at)"),
-                        Delete(DIRECTORY, pointer.key("p")),
-                    ]
+        given = self._change_pairs(
+            [
+                (
+                    Delete(DIRECTORY, _package_key(pointer.name), "attribute_not_exists(#given_at)"),
+                    Delete(DIRECTORY, pointer.key("p")),
+                )
+                for pointer in pointers
+            ]
+        )
+        self._set_aside([pointers[place] for place in given])
+
+    def _change_pairs(self, pairs: Sequence[tuple[Operation, Operation]]) -> Sequence[int]:
+        """Change packages with the rows that find them, as many as may be; return the places of the others."""
+        refused: list[int] = []
+        for start in range(0, len(pairs), _PAIRS):
+            places = list(range(start, min(start + _PAIRS, len(pairs))))
+            while places:
                 try:
-                    self.database.transact(operations)
+                    self.database.transact([operation for place in places for operation in pairs[place]])
                 except Cancelled as cancelled:
-                    given += [pointer for place, pointer in enumerate(pairs) if 2 * place in cancelled.failed]
-                    pairs = [pointer for place, pointer in enumerate(pairs) if 2 * place not in cancelled.failed]
+                    failed = {places[position // 2] for position in cancelled.failed}
+                    refused += failed
+                    places = [place for place in places if place not in failed]
                 else:
                     break
-        self._set_aside(given)
+        return sorted(refused)
 
     def _set_aside(self, pointers: list[_Pointer]) -> None:
         """Take packages that were given out from those on offer; the client still has them."""

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from chalicelib.services.delivery.ports import Exists
-from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, GroupId, Head, LogRow, PastEpoch
+from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Head, KeptAnswer, LogRow, PastEpoch
 from chalicelib.services.ports import Clock, Lost
 from chalicelib.storage import delivery_rows as rows_of
 from chalicelib.storage.delivery_rows import GROUPS
@@ -56,7 +56,7 @@ class AwsGroups:
             response = rows_of.unseal(self.sealer, group_id, name, blob(answer, "sealed"))
         return None if head is None else rows_of.head_of(head), response
 
-    def create(self, head: Head, rows: Sequence[LogRow], answer: Answer) -> None:
+    def create(self, head: Head, rows: Sequence[LogRow], answer: KeptAnswer) -> None:
         """Add a group, or raise `Exists`."""
         first = Put(GROUPS, rows_of.head_row(head), "attribute_not_exists(#g)")
         begins = head.seq - len(rows)
@@ -72,14 +72,14 @@ class AwsGroups:
         after: Head,
         rows: Sequence[LogRow] = (),
         past: PastEpoch | None = None,
-        answer: Answer | None = None,
+        answer: KeptAnswer | None = None,
     ) -> None:
         """Make `after` the head with all that comes with it, or raise `Lost` and change nothing."""
         values: Item = {"version": before.version, "epoch": before.epoch, "seq": before.seq}
         first = Put(GROUPS, rows_of.head_row(after), f"#version = :version AND {_UNMOVED}", values)
         self._commit(first, after, before.shards, before.seq, rows, past, answer)
 
-    def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None:
+    def append(self, before: Head, rows: Sequence[LogRow], answer: KeptAnswer) -> None:
         """Add messages that change no state, or raise `Lost` and change nothing."""
         after = before.seq + len(rows)
         values: Item = {"epoch": before.epoch, "seq": before.seq, "never": 0, "no": False, "after": after}
@@ -132,7 +132,7 @@ class AwsGroups:
         seq_before: int,
         rows: Sequence[LogRow],
         past: PastEpoch | None = None,
-        answer: Answer | None = None,
+        answer: KeptAnswer | None = None,
         also: Sequence[Operation] = (),
     ) -> None:
         """Write the head and all that comes with it at once; raise `_HeadMoved` or `Lost` if nothing was written."""

@@ -1,12 +1,12 @@
 """The table `groups`: which rows a group has, and how each is written. One partition a group, its key the group id.
 
     head               what the group is now (services.delivery.state.Head), each field an attribute
-    log#SEQ            kind, epoch, root, accepted_at, and ⟦body, sender, joiners, joined, left, recipients⟧,
+    log#SEQ            kind, epoch, root, accepted_at, count, and ⟦body, sender, joiners, joined, left, recipients⟧,
                        or where that is stored and how large it is
     answer#DIGEST      until, ⟦response⟧
     past#EPOCH         root, joiners, until
     shards#FIRST       first, until, cursor: that many shards came at once, and where they begin
-    shard#NUMBER       cursor, version, leased_until, state; from when the shard is first taken
+    shard#NUMBER       cursor, version, leased_until, progress; from when the shard is first taken
     o#REF              written_at, ⟦content⟧ or where it is stored: an immutable object; a sealed group's says the day
     inbox              notes: a sealed group's, each encrypted to the group
     wrote              says that there are objects; found by the index `wrote`
@@ -25,10 +25,10 @@ from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.state import (
     LOG_LIFE_DAYS,
-    Answer,
     Behind,
     GroupId,
     Head,
+    KeptAnswer,
     Kind,
     LogRow,
     PastEpoch,
@@ -202,7 +202,7 @@ def log_of(row: Item, content: bytes) -> LogRow:
     )
 
 
-def answer_row(sealer: Sealer, group_id: GroupId, answer: Answer) -> Item:
+def answer_row(sealer: Sealer, group_id: GroupId, answer: KeptAnswer) -> Item:
     """Write an answer."""
     name = answer_name(answer.digest)
     return {

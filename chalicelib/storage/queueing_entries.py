@@ -16,6 +16,7 @@ from chalicelib.storage.dynamodb import Cancelled, Database, Delete, Item, Opera
 from chalicelib.storage.notation import gone_at
 from chalicelib.storage.queueing_heads import QUEUES, head_key
 from chalicelib.storage.queueing_shares import encode_shares
+from chalicelib.storage.resending import cancellation_reasons
 from chalicelib.storage.sealing import Sealer
 
 NEXT_PAGE = 50
@@ -56,8 +57,8 @@ class AwsQueueEntries:
         except Cancelled as cancelled:
             return frozenset(owners[place] for place in cancelled.failed)
         except ClientError as error:
-            reasons = [reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])]
-            busy = frozenset(owner for owner, reason in zip(owners, reasons, strict=False) if reason != "None")
+            reasons = zip(owners, cancellation_reasons(error), strict=False)
+            busy = frozenset(owner for owner, reason in reasons if reason != "None")
             if not busy:
                 raise
             return busy

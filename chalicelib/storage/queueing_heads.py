@@ -4,8 +4,8 @@
     queues  queue id / e#NUMBER   total, size, gone_at, ⟦hub, group, seq, accepted_at, body⟧
 
 The name of a queue says nothing of its owner. The token is there as a keyed digest only, and so are the hubs and groups
-whose shares are counted: each queue has its own names for them. Heads, and nothing else,
-have `idle_shard`, by which the index `idle` finds those that nobody has fetched from for long.
+whose shares are counted: each queue has its own names for them. Heads, and nothing else, have `idle_shard`, by which
+the index `idle` finds those that nobody has fetched from for long.
 """
 
 from collections.abc import Sequence

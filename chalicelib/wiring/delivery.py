@@ -1,4 +1,4 @@
-"""What a delivery service alone is built from."""
+"""What a delivery service's peers and queues are built from."""
 
 import functools
 

@@ -30,7 +30,7 @@ from chalicelib.services.delivery.uploading import Uploading
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.limits import Limits
-from chalicelib.services.queueing.closing import Closing
+from chalicelib.services.queueing.deletion import QueueDeletion
 from chalicelib.storage.delivery_account_events import AwsAccountEvents
 from chalicelib.storage.delivery_directory import AwsDirectory
 from chalicelib.storage.delivery_garbage import AwsGarbage
@@ -143,7 +143,7 @@ def account_desk() -> AccountDesk:
         directory(),
         memberships(),
         removals(),
-        Closing(delivery.queue_heads(), delivery.queue_entries(), wiring.clock()),
+        QueueDeletion(delivery.queue_heads(), delivery.queue_entries(), wiring.clock()),
         wiring.alarms(),
         wiring.clock(),
         registrations(),
@@ -253,9 +253,10 @@ def fanout() -> Fanout:
         domain,
     )
     return Fanout(
+        rows(),
         AwsShards(wiring.database()),
         hints(),
-        Recipients(rows(), vault()),
+        Recipients(vault()),
         posting,
         MembershipLog(memberships(), account_desk().noticed),
         wiring.alarms(),

@@ -36,7 +36,7 @@ from chalicelib.protocol.mls.group_info import GroupInfo, PartialGroupInfo
 from chalicelib.protocol.mls.public_group import PublicGroup, StagedCommit
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.ports import Groups
-from chalicelib.services.delivery.state import SHARD_LEAVES, Answer, GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, KeptAnswer, Kind, LogRow
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.queueing.owners import token_digest
 from chalicelib.services.queueing.state import Head as QueueHead
@@ -94,7 +94,7 @@ class CrowdGroup:
         shards = -(-records.extent // SHARD_LEAVES)
         head = Head(self.group_id, self.group.epoch, 1, rows, change.root, shards, created_at=now, used_at=now)
         row = LogRow(rows, Kind.CREATED, self.group.epoch, change.root, now, b"", sender=0)
-        groups.create(head, [row], Answer(bytes(32), b"created", now + DAY))
+        groups.create(head, [row], KeptAnswer(bytes(32), b"created", now + DAY))
 
     def committing(self, now: int) -> DSMessage:
         """Return a random member's request to renew its path; it is taken for accepted."""

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from rine_mls import RineMlsError
 
 from chalicelib.client import ApClient
-from chalicelib.client.ds_https import NoAnswer, NotAnAnswer
+from chalicelib.client.ds_https import InvalidAnswer, NoAnswer
 from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.mls_crypto import CannotFollow
 from chalicelib.client.queue_client import QueueRefused
@@ -40,7 +40,7 @@ LARGE, TOO_LARGE = 1_000_000, 5_000_000
 XWING = 0xF057
 """The cipher suite that rine takes unless told otherwise: its KEM is X25519 with ML-KEM-768."""
 
-FAILURES = (DeliveryRefused, QueueRefused, NoAnswer, NotAnAnswer, NothingCame, RineMlsError, CannotFollow, Refusal)
+FAILURES = (DeliveryRefused, QueueRefused, NoAnswer, InvalidAnswer, NothingCame, RineMlsError, CannotFollow, Refusal)
 """What a client runs into if something is wrong."""
 
 Kind = TypeVar("Kind", bound=Device)

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from chalicelib.client import (
     DeliveryClient,
     DeliveryRefused,
+    InvalidAnswer,
     JoinInfo,
     NoAnswer,
-    NotAnAnswer,
     ServiceKey,
     group_update,
 )
@@ -330,7 +330,7 @@ def test_what_is_no_answer_is_none(
     client: DeliveryClient, server: Server, answer: Callable[[Asked], Reply], reason: str
 ) -> None:
     server.answer = answer
-    with pytest.raises(NotAnAnswer, match=reason):
+    with pytest.raises(InvalidAnswer, match=reason):
         client.send_message(LEAF, application())
     assert len(server.asked) == 1
 
@@ -338,7 +338,7 @@ def test_what_is_no_answer_is_none(
 def test_a_problem_document_is_quoted(client: DeliveryClient, server: Server) -> None:
     body = b'{"detail": "no delivery service of this domain is admitted here"}'
     server.answer = lambda _: Reply(404, body, (("Content-Type", "application/problem+json"),))
-    with pytest.raises(NotAnAnswer, match="404: no delivery service of this domain"):
+    with pytest.raises(InvalidAnswer, match="404: no delivery service of this domain"):
         client.send_message(LEAF, application())
 
 

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.client import (
     DeliveryClient,
     DeliveryRefused,
-    NotAnAnswer,
+    InvalidAnswer,
     SignatureKey,
 )
 from chalicelib.client.ds_requests import LARGEST_POST
@@ -114,7 +114,7 @@ def test_a_member_who_names_no_uploader_is_told_before_anything_is_sent(server: 
 def test_an_upload_that_is_not_taken_is_said_so(client: DeliveryClient, server: Server) -> None:
     bucket = Bucket(server)
     server.answer = lambda asked: Reply(403) if asked.method == "PUT" else bucket.answer(asked)
-    with pytest.raises(NotAnAnswer, match="not taken"):
+    with pytest.raises(InvalidAnswer, match="not taken"):
         client.send_message(LEAF, LARGE)
 
 
@@ -244,5 +244,5 @@ def test_what_is_fetched_is_what_was_promised(
 ) -> None:
     link = Reference(f"{server.origin}/tree", hashlib.sha256(TREE).digest(), len(TREE))
     referring(server, dataclasses.replace(link, **changed), tree)  # type: ignore[arg-type]
-    with pytest.raises(NotAnAnswer, match=reason):
+    with pytest.raises(InvalidAnswer, match=reason):
         client.welcome_info(LEAF, GROUP_ID, 1)

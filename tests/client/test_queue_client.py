@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from chalicelib.client import (
+    InvalidAnswer,
     NoAnswer,
-    NotAnAnswer,
     Queue,
     QueueClient,
     QueueRefused,
@@ -184,7 +184,7 @@ def test_a_refusal_needs_no_problem_document(client: QueueClient, server: Server
 )
 def test_what_is_no_answer_is_none(client: QueueClient, server: Server, answer: Reply) -> None:
     server.answer = lambda _: answer
-    with pytest.raises(NotAnAnswer):
+    with pytest.raises(InvalidAnswer):
         client.fetch()
 
 
@@ -333,7 +333,7 @@ def test_a_message_that_is_not_what_was_promised_is_not_let_go_of(
 ) -> None:
     service = serve(entry(1, 1, Reference(f"{server.origin}/body", bytes(32), 5)))
     server.answer = lambda asked: Reply(200, b"other") if asked.method == "GET" else service.answer(asked)
-    with pytest.raises(NotAnAnswer, match="something else"):
+    with pytest.raises(InvalidAnswer, match="something else"):
         list(client.entries(forever=False))
     assert service.acknowledged == 0
 

@@ -8,7 +8,7 @@ import rine_mls
 
 from chalicelib.client import (
     DeliveryClient,
-    NotAnAnswer,
+    InvalidAnswer,
     ServiceKey,
     SignatureKey,
     group_update,
@@ -47,7 +47,7 @@ def test_a_service_says_who_it_is_and_a_group_key_is_sealed_to_it(client: Delive
 @pytest.mark.parametrize("answer", [Reply(404), Reply(200, b"{}"), Reply(200, b"["), Reply(200, b"[]")], ids=str)
 def test_what_is_no_description_is_none(client: DeliveryClient, server: Server, answer: Reply) -> None:
     server.answer = lambda asked: answer
-    with pytest.raises(NotAnAnswer):
+    with pytest.raises(InvalidAnswer):
         client.describe()
 
 

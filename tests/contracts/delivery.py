@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.services.delivery import ports
-from chalicelib.services.delivery.state import Answer, GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.state import GroupId, Head, KeptAnswer, Kind, LogRow
 from chalicelib.storage.alarms import AwsAlarms
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.delivery_directory import AwsDirectory
@@ -35,7 +35,7 @@ CONTENT = b"the root of an epoch"
 ROOT = reference(b"attempt0", CONTENT)
 HEAD = Head(GROUP, epoch=5, version=1, seq=1, root=ROOT, shards=1, created_at=START, used_at=START)
 CREATED = LogRow(1, Kind.CREATED, 5, ROOT, START, b"", sender=0, joined=(b"alice@eu",))
-ANSWER = Answer(b"c" * 32, b"created", START + 86_400_000)
+ANSWER = KeptAnswer(b"c" * 32, b"created", START + 86_400_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +105,9 @@ def following(before: Head, rows: int = 1, **changes: object) -> Head:
     return dataclasses.replace(after, **changes)  # type: ignore[arg-type]
 
 
-def answer(digest: bytes, response: bytes = b"answer", until: int = START + 86_400_000) -> Answer:
+def answer(digest: bytes, response: bytes = b"answer", until: int = START + 86_400_000) -> KeptAnswer:
     """Return an answer to be given for a day."""
-    return Answer(digest, response, until)
+    return KeptAnswer(digest, response, until)
 
 
 def memory() -> DsPorts:

@@ -115,6 +115,14 @@ def test_a_package_that_was_given_out_is_still_found_after_it_was_replaced(ds: D
     assert ds.directory.find(b"no reference") is None
 
 
+def test_a_last_resort_that_was_given_out_is_given_to_nobody_after_it_was_replaced(ds: DsPorts) -> None:
+    ds.directory.publish(ALICE, PHONE, 1, [LAST])
+    assert claimed(ds) == [LAST[1]]
+    ds.directory.publish(ALICE, PHONE, 1, [TWO])
+    assert claimed(ds) == [TWO[1]]
+    assert claimed(ds) == []
+
+
 def test_a_package_that_was_given_out_is_not_offered_again_by_being_published_again(ds: DsPorts) -> None:
     ds.directory.publish(ALICE, PHONE, 1, [ONE, TWO])
     (first,) = claimed(ds)

@@ -16,9 +16,9 @@ from chalicelib.services.delivery.state import (
     LOG_LIFE_DAYS,
     MEMBERSHIPS,
     SILENT,
-    Answer,
     GroupId,
     Head,
+    KeptAnswer,
     LogRow,
     PastEpoch,
     Shard,
@@ -53,7 +53,7 @@ class GroupTables:
     heads: dict[GroupId, Head] = dataclasses.field(default_factory=dict)
     logs: dict[GroupId, dict[int, LogRow]] = dataclasses.field(default_factory=dict)
     pasts: dict[tuple[GroupId, int], PastEpoch] = dataclasses.field(default_factory=dict)
-    answers: dict[tuple[GroupId, bytes], Answer] = dataclasses.field(default_factory=dict)
+    answers: dict[tuple[GroupId, bytes], KeptAnswer] = dataclasses.field(default_factory=dict)
     shards: dict[tuple[GroupId, int], Shard] = dataclasses.field(default_factory=dict)
     wakes: dict[GroupId, Wake] = dataclasses.field(default_factory=dict)
     objects: dict[GroupId, dict[Ref, bytes]] = dataclasses.field(default_factory=dict)
@@ -75,7 +75,7 @@ class MemoryGroups(Fake):
         return self.tables.heads.get(group_id), None if answer is None else answer.response
 
     @fallible
-    def create(self, head: Head, rows: Sequence[LogRow], answer: Answer) -> None:
+    def create(self, head: Head, rows: Sequence[LogRow], answer: KeptAnswer) -> None:
         require(not (head.deleted or head.frozen or head.blocked_since), "a group begins at an end")
         self._check_rows(head, head.seq - len(rows), rows)
         if head.group_id in self.tables.heads:
@@ -95,7 +95,7 @@ class MemoryGroups(Fake):
         after: Head,
         rows: Sequence[LogRow] = (),
         past: PastEpoch | None = None,
-        answer: Answer | None = None,
+        answer: KeptAnswer | None = None,
     ) -> None:
         self._check_step(before, after)
         self._check_rows(after, before.seq, rows)
@@ -110,7 +110,7 @@ class MemoryGroups(Fake):
         self._keep(before.group_id, answer)
 
     @fallible
-    def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None:
+    def append(self, before: Head, rows: Sequence[LogRow], answer: KeptAnswer) -> None:
         require(bool(rows), "an append of nothing")
         require(not (before.deleted or before.frozen or before.blocked_since), "a message to a group that takes none")
         known = self._refuse_unless(before, before.epoch, before.seq)
@@ -176,19 +176,21 @@ class MemoryGroups(Fake):
         there = self.tables.objects.get(group_id, {})
         require(all(ref in there for ref in refs if ref), "a row names an object that is not there yet")
 
-    def _check_fits(self, rows: Sequence[LogRow], answer: Answer | None, past: PastEpoch | None, others: int) -> None:
+    def _check_fits(
+        self, rows: Sequence[LogRow], answer: KeptAnswer | None, past: PastEpoch | None, others: int
+    ) -> None:
         """Count as the adapter does: the head, each row, answer, past epoch, new shards, and the wake-up."""
         items = 1 + len(rows) + bool(rows) + (answer is not None) + (past is not None) + others
         if items > MOST_IN_TRANSACTION:
             raise ValueError(f"a transaction of {items} items")
 
-    def _check_answer(self, answer: Answer) -> None:
+    def _check_answer(self, answer: KeptAnswer) -> None:
         require(len(answer.digest) == 32, "an answer to what is no SHA-256")
         require(bool(answer.response) and answer.until > self.clock(), "an answer that is never given")
 
     # --- what is stored
 
-    def _standing(self, group_id: GroupId, digest: bytes) -> Answer | None:
+    def _standing(self, group_id: GroupId, digest: bytes) -> KeptAnswer | None:
         answer = self.tables.answers.get((group_id, digest))
         return answer if answer is not None and answer.until > self.clock() else None
 
@@ -200,7 +202,7 @@ class MemoryGroups(Fake):
             require(known == before, "a head that no read gave out")
         return known
 
-    def _refuse_repeat(self, group_id: GroupId, answer: Answer | None) -> None:
+    def _refuse_repeat(self, group_id: GroupId, answer: KeptAnswer | None) -> None:
         if answer is not None:
             self._check_answer(answer)
             if self._standing(group_id, answer.digest) is not None:
@@ -216,7 +218,7 @@ class MemoryGroups(Fake):
             now = self.clock()
             self.tables.wakes[head.group_id] = Wake(head.seq, now + WAKE_DELAY, now)
 
-    def _keep(self, group_id: GroupId, answer: Answer | None) -> None:
+    def _keep(self, group_id: GroupId, answer: KeptAnswer | None) -> None:
         if answer is not None:
             self.tables.answers[group_id, answer.digest] = answer
 

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from chalicelib.protocol.mls.chunks import Ref, reference
-from chalicelib.services.delivery.state import Answer, GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.state import GroupId, Head, KeptAnswer, Kind, LogRow
 from tests.fakes.clock import START
 from tests.fakes.delivery import DeliveryWorld
 from tests.fakes.faults import Misuse
@@ -15,7 +15,7 @@ GROUP = GroupId(b"a group")
 CONTENT = b"a root"
 ROOT = reference(b"attempt1", CONTENT)
 HEAD = Head(GROUP, epoch=0, version=1, seq=0, root=ROOT, shards=1, created_at=START, used_at=START)
-ANSWER = Answer(b"d" * 32, b"answer", START + 1000)
+ANSWER = KeptAnswer(b"d" * 32, b"answer", START + 1000)
 ROW = LogRow(seq=1, kind=Kind.COMMIT, epoch=0, root=ROOT, accepted_at=START, body=b"commit", sender=0)
 NEXT = dataclasses.replace(HEAD, epoch=1, version=2, seq=1)
 

@@ -88,9 +88,10 @@ class Container:
             EU,
         )
         self.fanout = Fanout(
+            ds.groups,
             ds.shards,
             ds.hints,
-            Recipients(ds.groups, self.vault),
+            Recipients(self.vault),
             posting,
             MembershipLog(ds.memberships, lambda _user, _group_id: None),
             alarms,

@@ -5,7 +5,6 @@ in lower case; any other by the unpadded base64url of its identity's bytes. So e
 always named by base64url: of the `mimi://` URI in its credential, or else of its signature key.
 """
 
-import re
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
@@ -13,12 +12,11 @@ from msgspec import UNSET, Meta, UnsetType
 from chalicelib.errors import DecodeError, InvalidValue
 from chalicelib.protocol.base64url import decode_base64url
 from chalicelib.protocol.bodies import Answer, Body
-from chalicelib.protocol.delivery.policy import client_of, user_of_client
+from chalicelib.protocol.delivery.policy import client_of, domain_of, user_of_client
 from chalicelib.protocol.delivery.queueing import QUEUE_ID_SIZE
 from chalicelib.protocol.mls.extensions import BASIC, Credential
 
 _SCHEME = b"mimi://"
-_USER = re.compile(rb"mimi://([a-z0-9.-]{1,253})/u/[^/\x00-\x20\x7f]+")
 
 UserName = Annotated[str, Meta(min_length=1, max_length=1400, description="a mimi:// URI, or base64url")]
 Base64Url = Annotated[str, Meta(min_length=1, max_length=4000, description="unpadded base64url")]
@@ -54,19 +52,13 @@ def read_user(name: str) -> bytes:
     """Return the user's identity, or raise `InvalidValue`."""
     if name.encode().startswith(_SCHEME):
         identity = name.encode()
-        if not _USER.fullmatch(identity):
+        if domain_of(identity) is None:
             raise InvalidValue("a user's URI is mimi://DOMAIN/u/USER, its domain in lower case", "user")
         return identity
     identity = _bytes(name, "user")
     if identity.startswith(_SCHEME):
         raise InvalidValue("a user whose name is a mimi:// URI is named by it", "user")
     return identity
-
-
-def domain_of(user: bytes) -> str | None:
-    """Return the domain that a user's URI names, or None for a user that is named otherwise."""
-    named = _USER.fullmatch(user)
-    return None if named is None else named[1].decode()
 
 
 def read_client(asked: AccountEventBody, user: bytes) -> bytes | None:

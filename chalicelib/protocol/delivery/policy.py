@@ -15,6 +15,7 @@ from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.policy import Policy
 
 _CLIENT = re.compile(rb"mimi://([A-Za-z0-9.-]{1,253})/d/([^/\x00-\x20\x7f]+)/([^/\x00-\x20\x7f]+)")
+_USER = re.compile(rb"mimi://([a-z0-9.-]{1,253})/u/[^/\x00-\x20\x7f]+")
 
 
 def user_of(credential: Credential) -> bytes:
@@ -35,6 +36,12 @@ def user_of_client(client: bytes) -> bytes | None:
     """Return the user of a client that is named by its identity, or None for one that is named by its key."""
     named = _CLIENT.fullmatch(client)
     return None if named is None else b"mimi://" + named[1].lower() + b"/u/" + named[2]
+
+
+def domain_of(user: bytes) -> str | None:
+    """Return the domain that a user's URI names, or None for a user that is named otherwise."""
+    named = _USER.fullmatch(user)
+    return None if named is None else named[1].decode()
 
 
 class DsPolicy(Policy):

@@ -59,8 +59,7 @@ class Enrolment:
             scopes = tuple(scope for scope in self.offered if scope != "bulk")
         if not scopes or not set(scopes) <= set(self.offered):
             raise InvalidValue(f"scopes are some of: {' '.join(self.offered)}", "scopes")
-        if not certificates or not all(_THUMBPRINT.fullmatch(thumbprint) for thumbprint, _ in certificates):
-            raise InvalidValue("at least one certificate is needed, as base64url of its SHA-256", "certificates")
+        _check_certificates(certificates)
         if not all(_REGION.fullmatch(region) for region in sms_regions):
             raise InvalidValue("regions are ISO 3166 codes, or * for all", "sms_regions")
         for name_of_rate, rate in (("query_rate", query_rate), ("send_rate", send_rate)):
@@ -114,8 +113,7 @@ class Enrolment:
 
     def set_certificates(self, provider_id: str, certificates: tuple[tuple[str, int], ...]) -> Account:
         """Replace the client certificates; two at once let a provider change its certificate without a gap."""
-        if not certificates or not all(_THUMBPRINT.fullmatch(thumbprint) for thumbprint, _ in certificates):
-            raise InvalidValue("at least one certificate is needed, as base64url of its SHA-256", "certificates")
+        _check_certificates(certificates)
         thumbprints = tuple(thumbprint for thumbprint, _ in certificates)
         return self._set(provider_id, thumbprints=thumbprints, certificate_expiry=certificates)
 
@@ -131,3 +129,8 @@ class Enrolment:
         if stored is None:
             raise NotFound("no such application provider is enrolled")
         return stored
+
+
+def _check_certificates(certificates: tuple[tuple[str, int], ...]) -> None:
+    if not certificates or not all(_THUMBPRINT.fullmatch(thumbprint) for thumbprint, _ in certificates):
+        raise InvalidValue("at least one certificate is needed, as base64url of its SHA-256", "certificates")

@@ -23,6 +23,7 @@ from chalicelib.protocol.base64url import encode_base64url
 from chalicelib.protocol.crypto import CIPHER_SUITES
 from chalicelib.protocol.delivery import account_api as api
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
+from chalicelib.protocol.delivery.policy import domain_of
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.timestamps import HOUR, MINUTE
@@ -159,7 +160,7 @@ class AccountDesk:
 
     def _check_domain(self, user: bytes, provider_domain: str) -> None:
         """[mds-account-1] Refuse a user whose name says that it is somebody else's: its provider could remove it."""
-        if api.domain_of(user) not in {None, self.domain, provider_domain}:
+        if domain_of(user) not in {None, self.domain, provider_domain}:
             raise NotPermitted("the user's domain is neither this delivery service's nor the provider's")
 
     def _check_own(self, user: bytes, provider_id: str) -> None:

@@ -5,11 +5,10 @@ import hashlib
 
 from chalicelib.errors import NotAuthenticated
 from chalicelib.protocol.delivery.messages import DSMessage
-from chalicelib.protocol.delivery.responses import Answer as Body
-from chalicelib.protocol.delivery.responses import DSResponse, Ok
+from chalicelib.protocol.delivery.responses import Answer, DSResponse, Ok
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import STORED_ELEMENTS, decode
-from chalicelib.services.delivery.state import Answer
+from chalicelib.services.delivery.state import KeptAnswer
 
 ANSWER_LIFE = DAY
 
@@ -28,16 +27,16 @@ class Asked:
     """A request as it was decoded; `now` is in milliseconds."""
 
     message: DSMessage
-    digest: bytes
+    request_sha256: bytes
     now: int
 
-    def respond(self, body: Body) -> bytes:
+    def respond(self, answer: Answer) -> bytes:
         """Return the DSResponse to this request."""
-        return DSResponse(self.digest, body).encode()
+        return DSResponse(self.request_sha256, answer).encode()
 
-    def done(self) -> Answer:
-        """Return the answer that something was done, to be kept for repeats."""
-        return Answer(self.key, self.respond(Ok()), self.now + ANSWER_LIFE)
+    def done(self) -> KeptAnswer:
+        """Return the answer Ok, to be kept for repeats: it is written with what was done."""
+        return KeptAnswer(self.key, self.respond(Ok()), self.now + ANSWER_LIFE)
 
     @property
     def key(self) -> bytes:

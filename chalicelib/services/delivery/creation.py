@@ -55,7 +55,7 @@ class Creation:
         head = Head(group_id, context.epoch, 1, 0, Ref(b""), 1, created_at=0, used_at=0, sealed=key is not None)
         month = head.used(asked.now)
         head = dataclasses.replace(head, created_at=month, used_at=month)
-        head = self.vault.found(head, change, key, asked.now)
+        head = self.vault.store_first(head, change, key, asked.now)
         rows = []
         if key is None:
             # It delivers nothing: the index of users learns of the first one by it, as of all others.

@@ -63,7 +63,7 @@ class Desk:
         request = message.request
         if ROUTES.get(operation) != request.request_type:
             raise DecodeError("the request is for another operation than its route")
-        _check_name(message)
+        _check_group_id(message)
         asked = Asked(message, message.request_sha256, self.clock())
         try:
             asked.check_fresh(self.domain)
@@ -102,7 +102,7 @@ def elements(operation: str, *, uploaded: bool) -> int:
     return MESSAGE_ELEMENTS if uploaded else POSTED_ELEMENTS
 
 
-def _check_name(message: DSMessage) -> None:
+def _check_group_id(message: DSMessage) -> None:
     """[mds-create-1] Refuse a group id that no group has here, because none can: empty, or too long to be a key."""
     group_id = message.request.group_id
     if group_id is not None and not 0 < len(group_id) <= LONGEST_GROUP_ID:

@@ -5,12 +5,13 @@ used by many. That is why users alone may ask, each for so many others in an hou
 faster than so many an hour, whoever asks.
 
 A package is published by the user whom it is for, signed by the client that will use it. Where a provider removed a
-client from its account, its packages are not taken any more, and those here go (`accounts`). Both sides write before
-they look: a package that is published while its client is removed is seen by one of them.
+client from its account, its packages are not taken any more, and those here go (`account_desk`). Both sides write
+before they look: a package that is published while its client is removed is seen by one of them.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chalicelib.errors import DecodeError, InvalidValue, TooManyRequests, Unavailable
 from chalicelib.protocol.crypto import CIPHER_SUITES, CipherSuite, cipher_suite
@@ -42,7 +43,7 @@ from chalicelib.services.delivery.ports import AccountEvents, Directory, DsPeers
 from chalicelib.services.delivery.registrations import KEY_LIFE
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.state import DsPeer
-from chalicelib.services.limits import Limits
+from chalicelib.services.limits import Limit, Limits
 from chalicelib.services.ports import Clock, Unreachable
 
 MOST_PACKAGES = 200
@@ -113,22 +114,12 @@ class KeyPackageDirectory:
             raise InvalidRequest("mds-claim-3", "the users' delivery service is not one that is known here")
         # [mds-claim-4] Nobody takes so many of one user's packages that the others find none, here or at a peer.
         shares = [opaque(asking) + opaque(request.ds_domain.encode()) + user for user in request.users]
-        self.limits.spend(ASKED_BY_USER, asking, len(request.users), asked.now)
-        spent: list[bytes] = []
-        try:
-            self.limits.spend_each(CLAIMED_BY_USER, shares, asked.now)
-            spent = shares
+        with self._spent(ASKED_BY_USER, asking, CLAIMED_BY_USER, shares, asked.now):
             if peer is None:
                 packages = self._take(request.users, suite, asked.now)
             else:
                 query = KeyPackagesQuery(suite.number, request.users).encode()
                 packages = fetch_key_packages(self.calls, peer, paths.KEY_PACKAGES, media.KEY_PACKAGES, query)
-        except TooManyRequests:
-            # Nothing was given out. Where a peer does not answer, something may have been, and it stays spent.
-            self.limits.give_back(ASKED_BY_USER, asking, len(request.users))
-            for share in spent:
-                self.limits.give_back(CLAIMED_BY_USER, share, 1)
-            raise
         return asked.respond(KeyPackagesAnswer(packages))
 
     def answer(self, peer: DsPeer, content: bytes) -> bytes:
@@ -142,18 +133,28 @@ class KeyPackageDirectory:
             raise InvalidValue("the cipher suite is not one that is served here", "cipher_suite")
         # [mds-claim-4] The same of a peer, whose users we cannot tell apart.
         shares = [opaque(peer.domain.encode()) + user for user in query.users]
-        self.limits.spend(ASKED_BY_PEER, peer.domain.encode(), len(query.users), now)
-        spent: list[bytes] = []
-        try:
-            self.limits.spend_each(CLAIMED_BY_PEER, shares, now)
-            spent = shares
+        with self._spent(ASKED_BY_PEER, peer.domain.encode(), CLAIMED_BY_PEER, shares, now):
             packages = self._take(query.users, cipher_suite(query.cipher_suite), now)
-        except TooManyRequests:
-            self.limits.give_back(ASKED_BY_PEER, peer.domain.encode(), len(query.users))
-            for share in spent:
-                self.limits.give_back(CLAIMED_BY_PEER, share, 1)
-            raise
         return KeyPackagesAnswer(packages).encode()
+
+    @contextlib.contextmanager
+    def _spent(self, asking: Limit, owner: bytes, claiming: Limit, shares: Sequence[bytes], now: int) -> Iterator[None]:
+        """Count in here what is asked for: so many users of who asks, and of each user what is its share.
+
+        Where a limit is reached, in here too, nothing was given out, and what was spent is given back. Where a peer
+        does not answer, something may have been, and it stays spent.
+        """
+        self.limits.spend(asking, owner, len(shares), now)
+        spent: Sequence[bytes] = ()
+        try:
+            self.limits.spend_each(claiming, shares, now)
+            spent = shares
+            yield
+        except TooManyRequests:
+            self.limits.give_back(asking, owner, len(shares))
+            for share in spent:
+                self.limits.give_back(claiming, share, 1)
+            raise
 
     def _check(self, package: AddPackage, suite: CipherSuite, user: bytes, now: int) -> None:
         """Refuse a package that nobody could add by, or that is not the user's."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.delivery.memberships import MembershipLog
-from chalicelib.services.delivery.ports import FanoutHints, Shards, StreamGap
+from chalicelib.services.delivery.ports import FanoutHints, Groups, Shards, StreamGap
 from chalicelib.services.delivery.posting import Down, Posting, RefusedForGood
 from chalicelib.services.delivery.recipients import Recipients, Unreadable
 from chalicelib.services.delivery.sealed_rows import Recipient
@@ -43,6 +43,7 @@ POISONED = 15 * MINUTE
 class Fanout:
     """Delivers what groups' logs say, a shard at a time."""
 
+    groups: Groups
     shards: Shards
     hints: FanoutHints
     recipients: Recipients
@@ -103,10 +104,10 @@ class Fanout:
 
     def _rows(self, shard: Shard, after: int) -> Sequence[LogRow]:
         """Return a page of the log as it is delivered; the index of memberships is told of rows as they are stored."""
-        page = self.recipients.log(shard.group_id, after, ROWS)
+        page = self.groups.log(shard.group_id, after, ROWS)
         if shard.shard == MEMBERSHIPS:
             return page
-        return [one for row in page for one in self.recipients.disclose(shard.group_id, row, after)]
+        return [one for row in page for one in self.recipients.as_delivered(shard.group_id, row, after)]
 
     def _deliver_row(self, shard: Shard, row: LogRow, until: int) -> Shard:
         if shard.shard == MEMBERSHIPS and row.kind != Kind.UNREADABLE:

@@ -9,7 +9,7 @@ ASKED_BY_PEER = Limit("users-asked-for-by-peer", 1_000, MINUTE, 1_000)
 CLAIMED = Limit("claims-of-user", 600, HOUR, 600)
 CLAIMED_BY_USER = Limit("claims-of-user-by-user", 10, HOUR, 5)
 CLAIMED_BY_PEER = Limit("claims-of-user-by-peer", 300, HOUR, 300)
-"""Half of what a user's packages may go: no peer can use them up for all others."""
+"""Half of `CLAIMED`: so no peer alone keeps all others from a user's packages."""
 
 UPLOADED = Limit("bytes-uploaded-by-user", 1 << 30, DAY, 1 << 30)
 FETCHED = Limit("fetches-of-upload", 60, HOUR, 30)

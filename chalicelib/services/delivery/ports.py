@@ -12,10 +12,10 @@ from chalicelib.protocol.delivery.queueing import EnqueueRequest, EnqueueRespons
 from chalicelib.protocol.mls.chunks import ChunkStore, Ref
 from chalicelib.services.delivery.state import (
     AccountEvent,
-    Answer,
     DsPeer,
     GroupId,
     Head,
+    KeptAnswer,
     LogRow,
     PastEpoch,
     Shard,
@@ -57,16 +57,16 @@ class Groups(Protocol):
     """
 
     def load(self, group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]: ...
-    def create(self, head: Head, rows: Sequence[LogRow], answer: Answer) -> None: ...
+    def create(self, head: Head, rows: Sequence[LogRow], answer: KeptAnswer) -> None: ...
     def advance(
         self,
         before: Head,
         after: Head,
         rows: Sequence[LogRow] = (),
         past: PastEpoch | None = None,
-        answer: Answer | None = None,
+        answer: KeptAnswer | None = None,
     ) -> None: ...
-    def append(self, before: Head, rows: Sequence[LogRow], answer: Answer) -> None: ...
+    def append(self, before: Head, rows: Sequence[LogRow], answer: KeptAnswer) -> None: ...
     def log(self, group_id: GroupId, after: int, most: int) -> list[LogRow]: ...
     def forget(self, group_id: GroupId, up_to: int) -> None: ...
     def past(self, group_id: GroupId, epoch: int) -> PastEpoch | None: ...

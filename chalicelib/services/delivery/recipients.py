@@ -13,7 +13,6 @@ from chalicelib.protocol.delivery.records import Records
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.tls import decode
-from chalicelib.services.delivery.ports import Groups
 from chalicelib.services.delivery.sealed_rows import OpenRow, Recipient, addressees
 from chalicelib.services.delivery.state import SHARD_LEAVES, SILENT, GroupId, Kind, LogRow, Shard
 from chalicelib.services.delivery.vault import Vault
@@ -41,7 +40,6 @@ def is_spoiled(failure: Exception) -> bool:
 class Recipients:
     """Looks up recipients; remembers the records it has just read."""
 
-    groups: Groups
     vault: Vault
     remembered: dict[tuple[GroupId, Ref], Records] = dataclasses.field(default_factory=dict)
 
@@ -59,11 +57,7 @@ class Recipients:
             raise
         return found
 
-    def log(self, group_id: GroupId, after: int, most: int) -> Sequence[LogRow]:
-        """Return rows of the log after a seq, as they are stored."""
-        return self.groups.log(group_id, after, most)
-
-    def disclose(self, group_id: GroupId, row: LogRow, after: int) -> Sequence[LogRow]:
+    def as_delivered(self, group_id: GroupId, row: LogRow, after: int) -> Sequence[LogRow]:
         """Return a stored row as it is delivered: what was proposed together is so many rows, those after a seq.
 
         One that is spoiled stands there as `UNREADABLE`.
@@ -76,7 +70,7 @@ class Recipients:
             raise
 
     def _open(self, group_id: GroupId, row: LogRow) -> Sequence[LogRow]:
-        row = self.vault.disclose(group_id, row)
+        row = self.vault.as_delivered(group_id, row)
         if row.kind != Kind.PROPOSALS:
             return [row]
         messages = decode(lambda reader: reader.vector(MLSMessage.read), row.body)

@@ -9,8 +9,8 @@ published under it: who publishes a KeyPackage signs with the user's key and wit
 import dataclasses
 from collections.abc import Collection
 
-from chalicelib.protocol.delivery.account_api import domain_of
 from chalicelib.protocol.delivery.group_state import GroupState
+from chalicelib.protocol.delivery.policy import domain_of
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.timestamps import DAY

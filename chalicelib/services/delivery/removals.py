@@ -110,7 +110,7 @@ class Removals:
             fresh, _ = self.groups.load(head.group_id, b"")
             if fresh is None:
                 raise LookupError("a group's head is gone")
-            opened = self.vault.again(opened, fresh)
+            opened = self.vault.reopen(opened, fresh)
         raise Unavailable("the group changes too fast to give up a removal")
 
     def _settle_sealed(self, opened: Opened, now: int) -> bool:

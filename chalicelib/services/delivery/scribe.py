@@ -15,7 +15,7 @@ from chalicelib.errors import Unavailable
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.tls import opaque
 from chalicelib.services.delivery.ports import FanoutHints, Groups
-from chalicelib.services.delivery.state import MEMBERSHIPS, Answer, Head, Kind, LogRow, PastEpoch
+from chalicelib.services.delivery.state import MEMBERSHIPS, Head, KeptAnswer, Kind, LogRow, PastEpoch
 from chalicelib.services.ports import Lost
 
 MOST_TRIES = 40
@@ -46,7 +46,7 @@ class Scribe:
         after: Head,
         rows: Sequence[LogRow] = (),
         past: PastEpoch | None = None,
-        answer: Answer | None = None,
+        answer: KeptAnswer | None = None,
     ) -> bool:
         """Make a change true, and say so; False where the state has moved, and the change must be judged again."""
         digest = b"" if answer is None else answer.digest

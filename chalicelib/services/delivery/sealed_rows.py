@@ -11,7 +11,7 @@ a recipient is known by its place in the list.
         opaque body<V>;
         ClientQueueConfig queues<V>;
         Invited joiners<V>;
-    } Enclosed;
+    } RowContent;
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ def addressees(row: LogRow, records: Iterable[tuple[int, DeliveryRecord]]) -> It
             yield Recipient(leaf_index, record.config)
 
 
-def enclose(row: LogRow, records: Iterable[tuple[int, DeliveryRecord]], inbox_key: bytes) -> bytes:
+def encode_row(row: LogRow, records: Iterable[tuple[int, DeliveryRecord]], inbox_key: bytes) -> bytes:
     """Return what a row's delivery needs, to be encrypted."""
     recipients = list(addressees(row, records))
     places = {recipient.leaf_index: place for place, recipient in enumerate(recipients)}
@@ -71,16 +71,16 @@ def enclose(row: LogRow, records: Iterable[tuple[int, DeliveryRecord]], inbox_ke
     )
 
 
-def covered(row: LogRow, recipients: bytes) -> LogRow:
+def sealed_row(row: LogRow, recipients: bytes) -> LogRow:
     """Return a row as it is stored, with nothing but what was encrypted of it."""
     return LogRow(
         row.seq, Kind.SEALED, row.epoch, Ref(b""), row.accepted_at, b"", recipients=recipients, count=row.count
     )
 
 
-def disclose(row: LogRow, enclosed: bytes) -> OpenRow:
-    """Return a stored row as it is delivered."""
-    return decode(lambda reader: _read(reader, row), enclosed, STORED_ELEMENTS)
+def open_row(row: LogRow, content: bytes) -> OpenRow:
+    """Return a stored row as it is delivered, by its content decrypted."""
+    return decode(lambda reader: _read(reader, row), content, STORED_ELEMENTS)
 
 
 def _read(reader: Reader, row: LogRow) -> OpenRow:

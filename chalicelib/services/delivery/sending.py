@@ -75,7 +75,7 @@ class Sending:
             answer = asked.done()
             try:
                 # From here, if it succeeds, the message has its place in the group's order.
-                self.groups.append(head, [self.vault.address(opened, row)], answer)
+                self.groups.append(head, [self.vault.as_stored(opened, row)], answer)
             except Lost:
                 continue  # Somebody else's message has this place, or the epoch has ended: look again.
             self.hints.fan_out(group_id, range(head.shards))

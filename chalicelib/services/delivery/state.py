@@ -130,7 +130,7 @@ class PastEpoch:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class KeptAnswer:
     """What a request was answered, by the SHA-256 of what it signs; a repeat gets it again for 24 hours."""
 
     digest: bytes

@@ -27,7 +27,7 @@ from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, ChunkStore, Ref, load, 
 from chalicelib.protocol.mls.extensions import BASIC, Credential, ExternalSender
 from chalicelib.services.delivery.ports import DsKeys, GroupObjects
 from chalicelib.services.delivery.safe import INBOX_KEY_SIZE, Safe
-from chalicelib.services.delivery.sealed_rows import PURPOSE, OpenRow, covered, disclose, enclose
+from chalicelib.services.delivery.sealed_rows import PURPOSE, OpenRow, encode_row, open_row, sealed_row
 from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow, PastEpoch
 from chalicelib.services.ports import Entropy
 
@@ -106,7 +106,7 @@ class Vault:
         except CannotOpen as failure:
             raise UnknownGroup from failure
 
-    def again(self, opened: Opened, head: Head) -> Opened:
+    def reopen(self, opened: Opened, head: Head) -> Opened:
         """Return a group that was opened before as it is under a newer head."""
         if head.deleted:
             raise UnknownGroup
@@ -137,7 +137,7 @@ class Vault:
 
     # Writing.
 
-    def found(self, head: Head, change: Change, key: bytes | None, now: int) -> Head:
+    def store_first(self, head: Head, change: Change, key: bytes | None, now: int) -> Head:
         """Store the first state of a group, and return the head that would name it."""
         if key is None:
             self.objects.put(head.group_id, change.objects)
@@ -168,23 +168,23 @@ class Vault:
             raise InvalidRequest("mds-sealed-2", f"a sealed group has at most {MOST_MEMBERS} members")
         states = {opened.root: opened.state, change.root: at_hand(change.state, change.objects)}
         safe = opened.safe.after(change, past, more or {}, now)
-        sealed_rows = [self._cover(head, row, states[row.root], safe) for row in rows]
+        sealed_rows = [self._seal_row(head, row, states[row.root], safe) for row in rows]
         return Stored(dataclasses.replace(head, root=self._lock(head, opened.key, safe)), sealed_rows)
 
-    def address(self, opened: Opened, row: LogRow) -> LogRow:
-        """Return a row as it is stored, that names the state as it is."""
-        return row if opened.safe is None else self._cover(opened.head, row, opened.state, opened.safe)
+    def as_stored(self, opened: Opened, row: LogRow) -> LogRow:
+        """Return a row as it is stored, of the state as it is: one of a sealed group brings its own recipients."""
+        return row if opened.safe is None else self._seal_row(opened.head, row, opened.state, opened.safe)
 
-    def disclose(self, group_id: GroupId, row: LogRow) -> LogRow:
+    def as_delivered(self, group_id: GroupId, row: LogRow) -> LogRow:
         """Return a stored row as it is delivered: one of a sealed group brings its own recipients."""
         if row.kind != Kind.SEALED:
             return row
-        opened: OpenRow = disclose(row, self.keys.open(PURPOSE, group_id, row.recipients))
+        opened: OpenRow = open_row(row, self.keys.open(PURPOSE, group_id, row.recipients))
         return opened
 
-    def _cover(self, head: Head, row: LogRow, state: GroupState, safe: Safe) -> LogRow:
-        enclosed = enclose(row, state.records.all(), safe.inbox)
-        return covered(row, self.keys.seal(PURPOSE, head.group_id, enclosed))
+    def _seal_row(self, head: Head, row: LogRow, state: GroupState, safe: Safe) -> LogRow:
+        content = encode_row(row, state.records.all(), safe.inbox)
+        return sealed_row(row, self.keys.seal(PURPOSE, head.group_id, content))
 
     def _lock(self, head: Head, key: bytes, safe: Safe) -> Ref:
         """Store a sealed group's one object for the version of a head; its name is random, as all of it is.

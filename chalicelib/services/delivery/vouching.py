@@ -3,8 +3,8 @@
 A credential is only a name: anybody can make a KeyPackage with somebody else's. A member that adds a client answers
 for it. A client that comes by itself is believed if its key already stands at one of the user's leaves, or if the
 delivery service that keeps the user's queues has published the very KeyPackage that it signs with: that service knows
-the user's key, which the user's company registered (`accounts`). That the user there is the one in the group, and not
-somebody who took the name, is seen by the keys at the user's leaves (`registrations`).
+the user's key, which the user's company registered (`account_desk`). That the user there is the one in the group, and
+not somebody who took the name, is seen by the keys at the user's leaves (`registrations`).
 
 In a sealed group it is the same, with pseudonyms: that a client knows the key of its state says little, because who was
 removed still knows it.

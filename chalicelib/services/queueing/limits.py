@@ -1,12 +1,10 @@
 """How much may come in, and from whom.
 
 Four bounds, each where it costs least. A source may create some queues a minute, and ask for some that are not its own
-(`strangers`). A hub may send so many rows a
-second, by leased tokens. How fast one group may fill one queue is bounded in the stream's own row, which is read and
-written for each row anyhow: a stream is one group's way to a set of queues, and each row goes into each of them.
+(`strangers`). A hub may send so many rows a second, by leased tokens. How fast one group may fill one queue is bounded
+in the stream's own row, which is read and written for each row anyhow: a stream is one group's way to a set of queues,
+and each row goes into each of them.
 """
-
-import math
 
 from chalicelib.errors import TooManyRequests
 from chalicelib.protocol.timestamps import MINUTE, SECOND
@@ -44,7 +42,7 @@ def tokens_left(stream: Stream | None, rows: int, now: int) -> int:
     tokens = STREAM_BURST * _WHOLE
     if stream is not None:
         gained = max(0, now - stream.at) * STREAM_RATE * _WHOLE // SECOND
-        tokens = min(tokens, stream.tokens + math.floor(gained))
+        tokens = min(tokens, stream.tokens + gained)
     left = tokens - rows * _WHOLE
     if left < 0:
         raise TooManyRequests("rows-by-group", -left / _WHOLE / STREAM_RATE)

@@ -49,7 +49,7 @@ class Authentication:
     def owned(self, message: QSMessage, source: str) -> Head:
         """Return the queue that a message is about, deleted or not, or refuse it; `source` is where it came from."""
         self.check_fresh(message)
-        with self.strangers.met(source):
+        with self.strangers.counting_failures(source):
             (head,) = self.heads.load([QueueId(message.queue_id)])
             if head is None:
                 raise NotFound("there is no such queue")
@@ -65,7 +65,7 @@ class Authentication:
 
     def known(self, message: QSMessage, update: bytes, source: str) -> bool:
         """Tell whether the queue that a message is about has been given the keys of this update already."""
-        with self.strangers.met(source):
+        with self.strangers.counting_failures(source):
             (head,) = self.heads.load([QueueId(message.queue_id)])
         return head is not None and head.update == update and not head.deleted
 
@@ -109,7 +109,7 @@ class Owners:
         queue_id, now = QueueId(message.queue_id), self.clock()
         token = token_digest(self.digests, asked.enqueue_token)
         new = Head(queue_id, asked.cipher_suite, asked.signature_key, token, now, active_at=now, updated_at=0)
-        with self.authentication.strangers.met(source):
+        with self.authentication.strangers.counting_failures(source):
             check_signature(message, asked.cipher_suite, asked.signature_key)
             (head,) = self.heads.load([queue_id])
             if head is not None:

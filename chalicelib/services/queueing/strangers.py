@@ -37,8 +37,8 @@ class Strangers:
         self._turned_away: dict[bytes, int] = {}
 
     @contextlib.contextmanager
-    def met(self, source: str) -> Iterator[None]:
-        """Find out in here whether a request that came from an address is an owner's, and raise if it is not.
+    def counting_failures(self, source: str) -> Iterator[None]:
+        """Judge in here whether a request from an address is an owner's; a refusal is counted against the address.
 
         Raises `TooManyRequests` before that, or in its place, where too much came from there that was not.
         """

@@ -10,7 +10,7 @@ import botocore.config
 import botocore.session
 import pytest
 
-from chalicelib.client.ds_https import Https, NotAnAnswer
+from chalicelib.client.ds_https import Https, InvalidAnswer
 from chalicelib.protocol.delivery.parts import Reference
 from infra.local.authority import Authority, server_context
 from infra.local.bucket_door import BucketDoor
@@ -57,7 +57,7 @@ def test_what_goes_in_by_a_link_comes_out_by_another(s3: Any, authority: Authori
 def test_a_link_takes_nothing_else_than_it_was_signed_for(s3: Any, authority: Authority) -> None:
     signed = {"Bucket": BUCKET, "Key": "name", "ContentLength": 4, "ChecksumSHA256": "AAAA"}
     https = Https("https://nowhere.example", str(authority.cert))
-    with pytest.raises(NotAnAnswer, match="403: the upload was not taken"):
+    with pytest.raises(InvalidAnswer, match="403: the upload was not taken"):
         https.put(s3.generate_presigned_url("put_object", signed), b"else")
     https.close()
 

@@ -110,9 +110,10 @@ class House:
             world.domain,
         )
         self.fanout = Fanout(
+            world.groups,
             world.shards,
             world.hints,
-            Recipients(world.groups, self.vault),
+            Recipients(self.vault),
             Posting(world.queueing_services, self.enclosures, self.removals, world.alarms, world.domain),
             MembershipLog(world.memberships, self._notice),
             world.alarms,

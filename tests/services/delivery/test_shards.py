@@ -32,7 +32,7 @@ from chalicelib.protocol.mls.plain_tree import PlainTree
 from chalicelib.protocol.mls.public_group import StagedCommit, new_group
 from chalicelib.protocol.mls.support import Support
 from chalicelib.protocol.tls import opaque
-from chalicelib.services.delivery.state import MEMBERSHIPS, SHARD_LEAVES, Answer, GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.state import MEMBERSHIPS, SHARD_LEAVES, GroupId, Head, KeptAnswer, Kind, LogRow
 from infra.bench.commit import GROUP_ID, Crowd
 from tests.services.delivery.house import House, Person
 
@@ -67,9 +67,9 @@ class Town:
         now = world.clock()
         shards = -(-records.extent // SHARD_LEAVES)
         unnamed = Head(GROUP, 1, 1, 1, change.root, shards=shards, created_at=now, used_at=now)
-        head = vault.found(unnamed, change, None, now)
+        head = vault.store_first(unnamed, change, None, now)
         row = LogRow(1, Kind.CREATED, 1, head.root, now, b"", sender=0)
-        world.groups.create(head, [row], Answer(bytes(32), b"made up", now + 1))
+        world.groups.create(head, [row], KeptAnswer(bytes(32), b"made up", now + 1))
 
     def queue(self, number: int) -> ClientQueueConfig:
         domain = Domain(THERE if number % 10 == 0 else HERE)

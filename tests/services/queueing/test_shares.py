@@ -17,10 +17,12 @@ from chalicelib.services.queueing.shares import (
     Tally,
     may_hold,
 )
+from chalicelib.services.queueing.state import Head, QueueId
 
 MEGABYTE = 1 << 20
 QUARTER = CAPACITY // 4
 LARGEST = LARGEST_MESSAGE + ENTRY_COST
+EMPTY = Head(QueueId(b"q" * 16), 1, b"key", b"token", created_at=0, active_at=0, updated_at=0)
 
 
 def sender(hub: int, group: int = 0) -> Sender:
@@ -29,20 +31,30 @@ def sender(hub: int, group: int = 0) -> Sender:
 
 @dataclasses.dataclass
 class Queue:
-    """A queue that knows each entry, beside what is counted of it."""
+    """A queue that knows each entry, beside what its head counts of it."""
 
     entries: list[tuple[Sender, int]] = dataclasses.field(default_factory=list)
-    shares: Shares = dataclasses.field(default_factory=Shares)
-    beginning: int = 0
-    end: int = 0
+    head: Head = EMPTY
+
+    @property
+    def shares(self) -> Shares:
+        return self.head.shares
+
+    @property
+    def beginning(self) -> int:
+        return self.head.beginning
+
+    @property
+    def end(self) -> int:
+        return self.head.end
 
     def offer(self, by: Sender, cost: int) -> bool:
         """Put something in if it may be."""
-        after = self.shares.as_of(self.beginning, self.end).plus(by, cost)
-        held = after.of_hub(by, self.beginning), after.of_group(by, self.beginning)
-        if not may_hold(CAPACITY - (self.end - self.beginning) - cost, *held):
+        shares = self.head.shares_with(by, cost)
+        if shares is None:
             return False
-        self.shares, self.end = after, self.end + cost
+        total = self.head.total + cost - ENTRY_COST
+        self.head = dataclasses.replace(self.head, seq=self.head.seq + 1, total=total, shares=shares)
         self.entries.append((by, cost))
         return True
 
@@ -55,7 +67,8 @@ class Queue:
 
     def let_go(self, count: int) -> None:
         gone, self.entries = self.entries[:count], self.entries[count:]
-        self.beginning += sum(cost for _, cost in gone)
+        freed = self.head.freed + sum(cost - ENTRY_COST for _, cost in gone)
+        self.head = dataclasses.replace(self.head, acknowledged=self.head.acknowledged + len(gone), freed=freed)
 
     def of_hub(self, by: Sender) -> int:
         return sum(cost for one, cost in self.entries if one.hub == by.hub)

@@ -13,7 +13,7 @@ from chalicelib.protocol.delivery.queueing import QueueingServiceResponse as Res
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.senders import WrongSender
 from chalicelib.services.delivery.state import MARK_LIFE
-from chalicelib.services.queueing.closing import Closing
+from chalicelib.services.queueing.deletion import QueueDeletion
 from tests.fakes.queueing import QueueWorld
 from tests.services.delivery.accounts.user import PROVIDER, QUEUE, User, client_of, event, package, removals
 from tests.services.delivery.house import GROUP, SUITE, House, Person
@@ -143,7 +143,7 @@ def test_members_are_told_and_the_group_waits_for_the_commit_that_removes(group:
     before = group.head()
     assert before.blocked_since == group.world.clock()
     (row,) = group.world.groups.log(GROUP, before.seq - 1, 9)
-    (one, two) = [each.body for each in group.fanout.recipients.disclose(GROUP, row, 0)]
+    (one, two) = [each.body for each in group.fanout.recipients.as_delivered(GROUP, row, 0)]
     creator.receive(one)
     creator.receive(two)
     state = group.vault.open(before)
@@ -269,7 +269,7 @@ def test_a_hub_elsewhere_hears_of_it_by_the_queue_that_is_gone(house: House, bob
     phone, laptop = qs.owner("phone"), qs.owner("laptop")
     hub = Hub(qs)
     assert hub.send(b"one", phone, laptop) == [Result.OK, Result.OK]
-    desk = dataclasses.replace(house.account_desk, queues=Closing(queues.heads, queues.entries, queues.clock))
+    desk = dataclasses.replace(house.account_desk, queues=QueueDeletion(queues.heads, queues.entries, queues.clock))
     for _ in range(2):
         desk.take_in(PROVIDER, event(bob.user, client_of(bob.clients[0]), (phone.queue_id, QUEUE)))
     assert hub.send(b"two", phone, laptop) == [Result.INVALID_CLIENT_QUEUE_INFORMATION, Result.OK]

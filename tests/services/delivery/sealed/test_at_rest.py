@@ -72,7 +72,7 @@ def test_a_sealed_group_begins_without_a_row() -> None:
 def test_a_row_names_the_queues_that_get_it_and_no_other(cast: Cast) -> None:
     house, alice, bob, carol = cast.house, cast.alice, cast.bob, cast.carol
     assert house.serve(alice.adding(carol)[0]) == Ok()
-    commit, welcome = (house.vault.disclose(GROUP, row) for row in house.world.tables.logs[GROUP].values())
+    commit, welcome = (house.vault.as_delivered(GROUP, row) for row in house.world.tables.logs[GROUP].values())
     assert isinstance(commit, OpenRow)
     assert isinstance(welcome, OpenRow)
     assert (commit.kind, commit.queues) == (Kind.COMMIT, (bob.queue,))

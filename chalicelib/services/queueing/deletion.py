@@ -13,7 +13,7 @@ from chalicelib.services.queueing.state import QueueId
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Closing:
+class QueueDeletion:
     """Deletes queues of clients that are gone."""
 
     heads: QueueHeads
