@@ -2,7 +2,7 @@
 
 from chalicelib.client.ap_client import ApClient, ApiProblem
 from chalicelib.client.delivery_client import DeliveryClient, JoinInfo, group_update, seal_state_key
-from chalicelib.client.ds_https import InvalidAnswer, NoAnswer, ServiceKey
+from chalicelib.client.ds_https import DeliveryError, InvalidAnswer, NoAnswer, ServiceKey
 from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.queue_client import Queue, QueueClient, QueueRefused
 from chalicelib.client.signer import SignatureKey, Signer
@@ -20,6 +20,7 @@ __all__ = [
     "DSErrorCode",
     "DSSenderID",
     "DeliveryClient",
+    "DeliveryError",
     "DeliveryRefused",
     "InvalidAnswer",
     "InvalidWebhook",

@@ -36,7 +36,11 @@ PROBLEM: Final = "application/problem+json"
 _PIECE = 64 << 10
 
 
-class NoAnswer(Exception):
+class DeliveryError(Exception):
+    """A delivery or queueing service did not do what it was asked, or nobody knows whether it did."""
+
+
+class NoAnswer(DeliveryError):
     """No answer came, several times over. The request may have taken effect.
 
     Sending the same bytes again is safe: `message` is what was sent, for `send` of the same client.
@@ -45,7 +49,7 @@ class NoAnswer(Exception):
     message: DSMessage | QSMessage | None = None
 
 
-class InvalidAnswer(Exception):
+class InvalidAnswer(DeliveryError):
     """What came is not an answer to what was sent; `status` is its HTTP status, where it had one."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from chalicelib.client.ds_https import PROBLEM, Https, InvalidAnswer, NoAnswer, Reply, describe
+from chalicelib.client.ds_https import PROBLEM, DeliveryError, Https, InvalidAnswer, NoAnswer, Reply, describe
 from chalicelib.client.signer import Signer
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery import media
@@ -38,7 +38,7 @@ _HELD_BACK = {429: DSErrorCode.TOO_MANY_REQUESTS, 503: DSErrorCode.UNAVAILABLE}
 Given = TypeVar("Given", bound=Answer)
 
 
-class DeliveryRefused(Exception):
+class DeliveryRefused(DeliveryError):
     """The delivery service refused; `error` says why, and `status` is the HTTP status.
 
     `check` is the id of the rule that was broken, which tests/conformance/requirements.toml spells out.

@@ -17,7 +17,16 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, Self
 
-from chalicelib.client.ds_https import Description, Https, InvalidAnswer, NoAnswer, Reply, ServiceKey, describe
+from chalicelib.client.ds_https import (
+    DeliveryError,
+    Description,
+    Https,
+    InvalidAnswer,
+    NoAnswer,
+    Reply,
+    ServiceKey,
+    describe,
+)
 from chalicelib.client.signer import SignatureKey
 from chalicelib.errors import DecodeError
 from chalicelib.protocol.delivery import media
@@ -50,7 +59,7 @@ REMEMBERED: Final = 10_000
 Seen = tuple[str, bytes, int, bytes]
 
 
-class QueueRefused(Exception):
+class QueueRefused(DeliveryError):
     """The queueing service refused; `problem` is its RFC 9457 document, or {}."""
 
     def __init__(self, status: int, problem: dict[str, Any], retry_after: float | None) -> None:

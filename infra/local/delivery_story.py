@@ -17,10 +17,9 @@ from urllib.parse import unquote
 from rine_mls import RineMlsError
 
 from chalicelib.client import ApClient
-from chalicelib.client.ds_https import InvalidAnswer, NoAnswer
+from chalicelib.client.ds_https import DeliveryError
 from chalicelib.client.ds_requests import DeliveryRefused
 from chalicelib.client.mls_crypto import CannotFollow
-from chalicelib.client.queue_client import QueueRefused
 from chalicelib.errors import Refusal
 from chalicelib.protocol.base64url import decode_base64url, encode_base64url
 from chalicelib.protocol.delivery.messages import DSSenderID
@@ -40,7 +39,7 @@ LARGE, TOO_LARGE = 1_000_000, 5_000_000
 XWING = 0xF057
 """The cipher suite that rine takes unless told otherwise: its KEM is X25519 with ML-KEM-768."""
 
-FAILURES = (DeliveryRefused, QueueRefused, NoAnswer, InvalidAnswer, NothingCame, RineMlsError, CannotFollow, Refusal)
+FAILURES = (DeliveryError, NothingCame, RineMlsError, CannotFollow, Refusal)
 """What a client runs into if something is wrong."""
 
 Kind = TypeVar("Kind", bound=Device)

@@ -11,6 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from chalicelib.client import (
+    DeliveryError,
+    DeliveryRefused,
     InvalidAnswer,
     NoAnswer,
     Queue,
@@ -171,6 +173,11 @@ def test_a_refusal_needs_no_problem_document(client: QueueClient, server: Server
         with pytest.raises(QueueRefused, match="no problem document") as refused:
             client.delete()
         assert refused.value.retry_after is None
+
+
+@pytest.mark.parametrize("error", [DeliveryRefused, QueueRefused, NoAnswer, InvalidAnswer])
+def test_whoever_cares_for_no_reason_catches_one_error(error: type[Exception]) -> None:
+    assert issubclass(error, DeliveryError)
 
 
 @pytest.mark.parametrize(
