@@ -46,7 +46,7 @@ def campaign(request: pytest.FixtureRequest) -> int:
 def shared() -> Path:
     """Return the folder of texts and vectors beside the repository, or skip."""
     folder = Path(os.environ.get("GLADOS_SHARED", ROOT.parent / "shared"))
-    if not folder.is_dir():
+    if not (folder / "vectors" / "mls").is_dir():
         # The texts and official vectors are no part of the project; it carries small vectors of its own.
-        pytest.skip("there is no ../shared, and GLADOS_SHARED names no folder")
+        pytest.skip("neither GLADOS_SHARED nor ../shared is a folder with the MLS working group's files in vectors/mls")
     return folder
