@@ -1,11 +1,13 @@
 """A MIMI delivery service from a client's side: one method for each operation.
 
-    key = SignatureKey(0xF057, seed)  # Any MLS client's signature key; ours, `mls_identity.Identity`, will do as it is.
+    key = SignatureKey(1, seed)  # Any MLS client's signature key; ours, `mls_identity.Identity`, will do as it is.
     client = DeliveryClient("https://eu.ds.example", "eu.ds.example", key)
-    client.create_group(DSSenderID.leaf(0), group_id, key_package, queue, group_info)
-    client.add_users(DSSenderID.leaf(0), group_update(commit, group_info), [welcome], [AddedClient(reference, queue)])
+    client.create_group(DSSenderID.leaf(0), group_id, key_package, queue_config, group_info)
+    added = [AddedClient(key_package_ref, its_queue_config)]
+    client.add_users(DSSenderID.leaf(0), group_update(commit, group_info), [welcome], added)
 
-MLS messages are taken as bytes or decoded. A refusal raises `DeliveryRefused`; after `NoAnswer` the same message can
+A queue config is what `QueueClient.client_queue_config` seals, or stands beside the KeyPackage in an AddPackage. MLS
+messages are taken as bytes or decoded. A refusal raises `DeliveryRefused`; after `NoAnswer` the same message can
 be sent again. Where the group's hub is another service than one's own, `forwarded=True` has one's own pass requests
 on. In privacy mode each request about a group brings the group's key along, sealed to the hub:
 
@@ -132,7 +134,7 @@ class DeliveryClient:
     def keep_state_key(self, group_id: bytes, state_key: bytes, hub_key: ServiceKey) -> None:
         """Send a sealed group's key with every request about it from now on, sealed anew for each.
 
-        `hub_key` is the hub's own `Description.hub_key`. A key that is given with a request goes before.
+        `hub_key` is the hub's own `Description.hub_key`. A request's own `sealed_state_key` is sent instead.
         """
         self._state_keys[group_id] = (state_key, hub_key)
 
@@ -152,14 +154,14 @@ class DeliveryClient:
         sender: DSSenderID,
         group_id: bytes,
         key_package: Message | KeyPackage,
-        queue: ClientQueueConfig,
+        queue_config: ClientQueueConfig,
         group_info: Message | GroupInfo,
         *,
         sealed_state_key: Sealed | None = None,
     ) -> None:
         """Create a group with one member."""
         package, info = _inside(key_package, KeyPackage), _inside(group_info, GroupInfo)
-        self._ask(sender, CreateGroupRequest(group_id, package, queue, info, sealed_state_key), Ok)
+        self._ask(sender, CreateGroupRequest(group_id, package, queue_config, info, sealed_state_key), Ok)
 
     def delete_group(
         self, sender: DSSenderID, update: MLSGroupUpdate, *, sealed_state_key: Sealed | None = None
@@ -229,26 +231,26 @@ class DeliveryClient:
         update: MLSGroupUpdate,
         *,
         key_package: Message | KeyPackage | None = None,
-        queue: ClientQueueConfig | None = None,
+        queue_config: ClientQueueConfig | None = None,
         sealed_state_key: Sealed | None = None,
     ) -> None:
         """Replace one's own leaf from outside."""
         package = None if key_package is None else _inside(key_package, KeyPackage)
-        body = ResyncClient(update.group_id, self._key, update, package, queue, self._fresh(), sealed_state_key)
+        body = ResyncClient(update.group_id, self._key, update, package, queue_config, self._fresh(), sealed_state_key)
         self._ask(sender, body, Ok)
 
     def join_by_external_commit(
         self,
         sender: DSSenderID,
         update: MLSGroupUpdate,
-        queue: ClientQueueConfig,
+        queue_config: ClientQueueConfig,
         *,
         key_package: Message | KeyPackage | None = None,
         sealed_state_key: Sealed | None = None,
     ) -> None:
         """Join from outside."""
         package = None if key_package is None else _inside(key_package, KeyPackage)
-        self._ask(sender, JoinByExternalCommit(update, package, queue, self._fresh(), sealed_state_key), Ok)
+        self._ask(sender, JoinByExternalCommit(update, package, queue_config, self._fresh(), sealed_state_key), Ok)
 
     def self_remove(self, sender: DSSenderID, proposal: Message, *, sealed_state_key: Sealed | None = None) -> None:
         """Ask the others to remove oneself."""
@@ -272,10 +274,15 @@ class DeliveryClient:
         self._ask(sender, SubmitProposals(messages, self._fresh(), sealed_state_key), Ok)
 
     def update_queue_info(
-        self, sender: DSSenderID, group_id: bytes, queue: ClientQueueConfig, *, sealed_state_key: Sealed | None = None
+        self,
+        sender: DSSenderID,
+        group_id: bytes,
+        queue_config: ClientQueueConfig,
+        *,
+        sealed_state_key: Sealed | None = None,
     ) -> None:
         """Have one's messages of a group go elsewhere from now on."""
-        self._ask(sender, UpdateQueueInfo(group_id, self._key, queue, self._fresh(), sealed_state_key), Ok)
+        self._ask(sender, UpdateQueueInfo(group_id, self._key, queue_config, self._fresh(), sealed_state_key), Ok)
 
     def welcome_info(
         self, sender: DSSenderID, group_id: bytes, epoch: int, *, sealed_state_key: Sealed | None = None
@@ -313,6 +320,12 @@ class DeliveryClient:
         body = KeyPackages(Domain(domain), self._suite(cipher_suite), wanted, self._fresh())
         return self._ask(sender, body, KeyPackagesAnswer).add_packages
 
+    # Anything, once more.
+
+    def send(self, message: DSMessage) -> Answer:
+        """Send a signed message, the first time or again, and return the answer to it."""
+        return self._requests.send(message)
+
     # How it is done.
 
     def _ask(self, sender: DSSenderID, body: Body, kind: type[Given]) -> Given:
@@ -327,10 +340,6 @@ class DeliveryClient:
         key, hub_key = known
         sealed: Body = dataclasses.replace(about, sealed_state_key=seal_state_key(hub_key, about.group_id, key))
         return sealed
-
-    def send(self, message: DSMessage) -> Answer:
-        """Send a signed message, the first time or again, and return the answer to it."""
-        return self._requests.send(message)
 
     def _add(
         self,

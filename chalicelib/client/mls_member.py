@@ -26,7 +26,7 @@ from chalicelib.client.mls_identity import Identity, PrivateKeyPackage, Random
 from chalicelib.client.mls_key_schedule import EpochSecrets
 from chalicelib.client.mls_path import NotForThisMember, Path, climb, make_path, open_path_secret, still_good
 from chalicelib.client.mls_secret_tree import SecretTree
-from chalicelib.client.mls_welcome import make_welcome, open_welcome, secret_of
+from chalicelib.client.mls_welcome import find_psk_secret, make_welcome, open_welcome
 from chalicelib.protocol.mls import tree_math
 from chalicelib.protocol.mls.commit import Commit, ProposalOrRef
 from chalicelib.protocol.mls.draft import Draft
@@ -143,7 +143,7 @@ class Member:
     ) -> Self:
         """Join by a Welcome (§12.4.3.1)."""
         suite = owner.identity.suite
-        secrets, keyed, info = open_welcome(owner, welcome, psks)
+        secrets, psk_secret, info = open_welcome(owner, welcome, psks)
         group = create_group(info, ratchet_tree, policy or Policy())
         draft = Draft(group.tree)
         leaf_index = next((index for index, leaf in draft.all_leaves() if leaf == owner.public.leaf_node), None)
@@ -153,7 +153,7 @@ class Member:
         if secrets.path_secret is not None:
             start = tree_math.common_ancestor(leaf_index, info.signer)
             keys |= climb(suite, draft, info.signer, start, secrets.path_secret.path_secret)[0]
-        epoch = EpochSecrets.from_joiner_secret(suite, secrets.joiner_secret, keyed, group.context.encode())
+        epoch = EpochSecrets.from_joiner_secret(suite, secrets.joiner_secret, psk_secret, group.context.encode())
         check_tag(confirmation_tag(suite, epoch, group.context.confirmed_transcript_hash), info.confirmation_tag)
         return cls._in_epoch(owner.identity, group, leaf_index, epoch, keys, psks)
 
@@ -260,12 +260,12 @@ class Member:
         confirmed = confirmed_transcript_hash(suite.suite, self.group.interim_transcript_hash, unconfirmed)
         next_context = dataclasses.replace(next_context, confirmed_transcript_hash=confirmed)
         psks = [queued.proposal.psk for queued in committed.proposals if isinstance(queued.proposal, PreSharedKey)]
-        keyed = secret_of(suite, psks, self.psks, self.resumption)
+        psk_secret = find_psk_secret(suite, psks, self.psks, self.resumption)
         secrets = EpochSecrets.next(
             suite,
             self.secrets.init_secret if init_secret is None else init_secret,
             made.commit_secret or bytes(suite.hash_size),
-            keyed,
+            psk_secret,
             next_context.encode(),
         )
         tag = confirmation_tag(suite, secrets, confirmed)
@@ -288,7 +288,7 @@ class Member:
         if changed.added:
             inside = accepted.group_info(with_tree=tree_in_welcome, with_external_pub=True)
             welcome = MLSMessage(
-                make_welcome(suite, secrets, inside, changed.added, leaf_index, made.path_secrets, psks, keyed)
+                make_welcome(suite, secrets, inside, changed.added, leaf_index, made.path_secrets, psks, psk_secret)
             )
         info = accepted.group_info()
         return Pending(message, staged, info, welcome, accepted)
@@ -369,8 +369,8 @@ class Member:
             pair = self.secrets.external_key_pair(suite)
             init_secret = suite.export_from(pair.private, external.kem_output, EXTERNAL_INIT_LABEL)
         psks = [proposal.psk for proposal in staged.proposals.of(PreSharedKey)]
-        keyed = secret_of(suite, psks, self.psks, self.resumption)
-        secrets = EpochSecrets.next(suite, init_secret, commit_secret, keyed, staged.context.encode())
+        psk_secret = find_psk_secret(suite, psks, self.psks, self.resumption)
+        secrets = EpochSecrets.next(suite, init_secret, commit_secret, psk_secret, staged.context.encode())
         check_tag(
             confirmation_tag(suite, secrets, staged.context.confirmed_transcript_hash),
             staged.confirmation_tag,

@@ -14,13 +14,13 @@ from chalicelib.protocol.mls.welcome import EncryptedGroupSecrets, GroupSecrets,
 from chalicelib.protocol.tls import decode
 
 
-def secret_of(
+def find_psk_secret(
     suite: MemberSuite,
     names: Sequence[PreSharedKeyID],
     psks: Mapping[bytes, bytes],
     resumption: Mapping[int, bytes],
 ) -> bytes:
-    """Return the secret of some pre-shared keys (§8.4): external ones by their id, resumption ones by epoch."""
+    """Return the psk_secret of some pre-shared keys (§8.4): external ones by their id, resumption ones by epoch."""
     found = []
     for name in names:
         psk = psks.get(name.psk_id) if name.psk_epoch is None else resumption.get(name.psk_epoch)
@@ -38,10 +38,10 @@ def make_welcome(
     committer: int,
     path_secrets: Mapping[int, bytes],
     psks: Sequence[PreSharedKeyID],
-    keyed: bytes,
+    psk_secret: bytes,
 ) -> Welcome:
     """Invite the members that a commit adds (§12.4.3.1)."""
-    with_psk = suite.extract(secrets.joiner_secret, keyed)
+    with_psk = suite.extract(secrets.joiner_secret, psk_secret)
     key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(with_psk, "welcome"))
     sealed = suite.seal(key, nonce, b"", info.encode())
     entries = []
@@ -71,13 +71,13 @@ def open_group_secrets(owner: PrivateKeyPackage, welcome: Welcome) -> GroupSecre
 def open_welcome(
     owner: PrivateKeyPackage, welcome: Welcome, psks: Mapping[bytes, bytes] | None = None
 ) -> tuple[GroupSecrets, bytes, GroupInfo]:
-    """Return what a Welcome holds, with the secret of its pre-shared keys.
+    """Return the secrets and the GroupInfo that a Welcome holds, and the psk_secret of the pre-shared keys it names.
 
     Nothing is checked yet. A joiner reads here of which group and epoch it must ask for the tree, if that is missing.
     """
     suite = owner.identity.suite
     secrets = open_group_secrets(owner, welcome)
-    keyed = secret_of(suite, secrets.psks, psks or {}, {})
-    with_psk = suite.extract(secrets.joiner_secret, keyed)
+    psk_secret = find_psk_secret(suite, secrets.psks, psks or {}, {})
+    with_psk = suite.extract(secrets.joiner_secret, psk_secret)
     key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(with_psk, "welcome"))
-    return secrets, keyed, decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))
+    return secrets, psk_secret, decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))

@@ -103,7 +103,7 @@ class QueueClient:
         return describe(self._https)
 
     def client_queue_config(self, config_key: ServiceKey) -> ClientQueueConfig:
-        """Return where a group's hub is to send messages. Ask anew for each group: two cannot be told to be one's."""
+        """Seal for a group's hub where to send messages: anew for each group, so that no two can be linked."""
         config = QueueConfig(self.queue.queue_id, self.queue.enqueue_token)
         return ClientQueueConfig.seal(self.ds_domain, config_key.epoch, config_key.key, config)
 
@@ -123,7 +123,10 @@ class QueueClient:
         self._ask("delete-queue", DeleteQueue(self._fresh()))
 
     def fetch(self, after: int = 0, wait: float = 0.0, most: int = 100) -> Fetched:
-        """Return entries after a number, waiting up to so many seconds for the first; bodies may be references."""
+        """Return entries after a number, waiting up to so many seconds for the first; bodies may be references.
+
+        A service waits 20 seconds at most, and for one fetch of a queue at a time: nothing may come earlier.
+        """
         body = Fetch(after, most, int(wait * 1000), self._fresh())
         reply = self._ask("fetch", body, SECONDS + wait)
         if reply.media_type != media.QS_FETCHED:
@@ -154,7 +157,13 @@ class QueueClient:
                 finished = max(finished, acknowledged)
                 for entry in page.entries:
                     if self._is_new(entry):
-                        yield dataclasses.replace(entry, message=self._https.resolve(entry.message))
+                        try:
+                            message = self._https.resolve(entry.message)
+                        except NotAnAnswer:
+                            if entry == page.entries[0]:
+                                raise
+                            break  # Links are good for minutes, and the caller took its time: a new page has new ones.
+                        yield dataclasses.replace(entry, message=message)
                         self._remember(entry)
                     finished = entry.number
                 if not page.entries:
@@ -201,7 +210,7 @@ class QueueClient:
 
 
 def _identity(entry: QueueEntry) -> Seen:
-    """Return by what an entry is known again.
+    """Return what tells an entry from others.
 
     A commit and a Welcome of one group may share their `seq`, for a client that is removed and added at once.
     """

@@ -66,11 +66,12 @@ def refused(refusal: errors.Refusal, content: bytes) -> Reply:
 
 
 def _told(refusal: errors.Refusal) -> tuple[int, Answer]:
-    if isinstance(refusal, CannotCreate):
-        return 422, CreateGroupRefused(refusal.result, refusal.check)
-    if isinstance(refusal, GroupExists):
-        return 409, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID, refusal.check)
     code, status = next((code, status) for kind, code, status in REFUSALS if isinstance(refusal, kind))
+    # Of a group that is not created the draft has words of its own, which stand in place of the code.
+    if isinstance(refusal, CannotCreate):
+        return status, CreateGroupRefused(refusal.result, refusal.check)
+    if isinstance(refusal, GroupExists):
+        return status, CreateGroupRefused(CreateGroupResponse.INVALID_GROUP_ID, refusal.check)
     required = refusal.required if isinstance(refusal, MustCover) else ()
     epoch = refusal.current_epoch if isinstance(refusal, StaleEpoch | MustCover) else 0
     return status, DSError(

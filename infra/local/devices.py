@@ -250,7 +250,7 @@ class Device(abc.ABC):
             group_id,
             commit,
             lambda: self.hub(hub).resync_client(
-                sender, commit.update, key_package=key_package, queue=self.config(), sealed_state_key=key
+                sender, commit.update, key_package=key_package, queue_config=self.config(), sealed_state_key=key
             ),
         )
         return commit

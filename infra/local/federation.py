@@ -246,7 +246,7 @@ class _Setup:
         return {
             "gp": gp,
             "name": f"GLADOS provider {gp.upper()}",
-            "origins": [self.gps[gp].doors.url],
+            "origins": [self.gps[gp].doors.url, self.ground.buckets],
             "thumbprints": [self.gps[gp].identity.thumbprint()],
             "direction": "both",
             "keys": {

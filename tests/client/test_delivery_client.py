@@ -95,7 +95,7 @@ def test_every_operation_sends_its_request(client: DeliveryClient, serve: Serve)
         DSRequestType.UPDATE_CLIENT: (Ok(), lambda: client.update_client(LEAF, update, **own)),
         DSRequestType.RESYNC_CLIENT: (
             Ok(),
-            lambda: client.resync_client(LEAF, outside.group_update, key_package=package, queue=QUEUE, **own),
+            lambda: client.resync_client(LEAF, outside.group_update, key_package=package, queue_config=QUEUE, **own),
         ),
         DSRequestType.SEND_MESSAGE: (Ok(), lambda: client.send_message(LEAF, application(), **own)),
         DSRequestType.REQUEST_GROUP_ID: (

@@ -313,6 +313,21 @@ def test_a_message_by_reference_is_fetched(client: QueueClient, server: Server, 
     assert service.acknowledged == 1
 
 
+def test_a_link_that_has_gone_stale_while_the_caller_worked_is_asked_for_anew(
+    client: QueueClient, server: Server, serve: Serve
+) -> None:
+    digest = hashlib.sha256(b"large").digest()
+    stale, new = (Reference(f"{server.origin}/{name}", digest, 5) for name in ("stale", "new"))
+    service = serve(entry(1, 1), entry(2, 2, stale))
+    bodies = {"/stale": Reply(403), "/new": Reply(200, b"large")}
+    server.answer = lambda asked: bodies[asked.path] if asked.method == "GET" else service.answer(asked)
+    found = []
+    for one in client.entries(wait=0, forever=False):
+        found.append(one.message)
+        service.entries = [dataclasses.replace(left, message=new) for left in service.entries if left.number == 2]
+    assert found == [b"m", b"large"]
+
+
 def test_a_message_that_is_not_what_was_promised_is_not_let_go_of(
     client: QueueClient, server: Server, serve: Serve
 ) -> None:

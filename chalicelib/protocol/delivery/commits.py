@@ -29,8 +29,8 @@ from chalicelib.protocol.timestamps import SECOND
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CommitRequest:
-    """What an operation brings along with a commit; `queue` is an external committer's own."""
+class OfferedCommit:
+    """A commit as it is offered, with what its operation brings along; `queue` is an external committer's own."""
 
     operation: DSRequestType
     update: MLSGroupUpdate
@@ -55,21 +55,21 @@ class AcceptedCommit:
     proposals: Sequence[bytes]
 
 
-def judge_commit(state: GroupState, request: CommitRequest, now: int, signer: Signer) -> AcceptedCommit:
+def judge_commit(state: GroupState, offered: OfferedCommit, now: int, signer: Signer) -> AcceptedCommit:
     """Return what a commit comes to, or raise the first refusal; `now` is in milliseconds."""
-    prefetch(state.group, request.update.content)
-    staged = state.group.stage(request.update.commit, now // SECOND)
+    prefetch(state.group, offered.update.content)
+    staged = state.group.stage(offered.update.commit, now // SECOND)
     if not isinstance(staged, StagedCommit):
         raise TypeError("a commit was staged as something else")
-    check_operation(request.operation, state.group, staged)
+    check_operation(offered.operation, state.group, staged)
     if staged.external:
         _check_returning(state, staged)
     else:
         check_covered(state, staged, now)
-    info = verify_staged_group_info(request.update.partial_group_info, staged)
-    check_welcomes(welcomes_in(request.welcomes), staged)
-    queues = _queues(request.added, staged)
-    changes = _records(state, request, staged, queues, now)
+    info = verify_staged_group_info(offered.update.partial_group_info, staged)
+    check_welcomes(welcomes_in(offered.welcomes), staged)
+    queues = _queues(offered.added, staged)
+    changes = _records(state, offered, staged, queues, now)
     records, written = state.records.changed(changes)
     encoded = info.encode()
     info_ref = reference(state.attempt.name, encoded)
@@ -120,7 +120,7 @@ def _queues(added: Sequence[AddedClient], staged: StagedCommit) -> Mapping[int, 
 
 def _records(
     state: GroupState,
-    request: CommitRequest,
+    offered: OfferedCommit,
     staged: StagedCommit,
     queues: Mapping[int, ClientQueueConfig],
     now: int,
@@ -128,7 +128,7 @@ def _records(
     """Return what changes in the delivery records: who went has none, who came has one, who committed was active."""
     state.records.prefetch([*staged.removed, staged.committer, *queues])
     epoch = staged.context.epoch
-    queue = request.queue
+    queue = offered.queue
     if staged.external and queue is None:
         # A client that resyncs keeps its queue; its record moves with it, because the leaf may.
         removed = [remove.removed for remove in staged.proposals.of(Remove)]

@@ -1,6 +1,6 @@
 """What each operation's commit may contain: one table, and the check that reads it (-02 §§3–4; -03 §6 beyond it).
 
-Every row may carry proposals by reference that are stored here; the table is about those by value, which are the
+Every commit may carry proposals by reference that are stored here; the table is about those by value, which are the
 committer's own. What RFC 9420 asks of the list as a whole is checked before (`protocol.mls.proposal_list`).
 """
 
@@ -17,8 +17,11 @@ from chalicelib.protocol.mls.tree import Kind
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """What a commit of one operation may hold by value, whether it must hold some, and what else it must meet."""
+class Rule:
+    """What a commit of one operation may hold by value, what it must hold some of, and what else it must meet.
+
+    `external` says that new members commit, by an external commit; where `allowed` is None, anything is.
+    """
 
     external: bool
     allowed: tuple[type, ...] | None
@@ -28,18 +31,18 @@ class Row:
 
 def check_operation(operation: DSRequestType, group: PublicGroup, staged: StagedCommit) -> None:
     """Refuse a commit that is not what its operation is for."""
-    row = TABLE[operation]
+    rule = TABLE[operation]
     own = [queued.proposal for queued in staged.proposals.proposals if queued.reference is None]
-    if staged.external != row.external:
+    if staged.external != rule.external:
         # [mds-op-1] Members commit by one set of operations, new members by another.
         raise InvalidRequest("mds-op-1", "the operation takes commits of another kind of sender")
-    if row.allowed is not None and not all(isinstance(proposal, row.allowed) for proposal in own):
+    if rule.allowed is not None and not all(isinstance(proposal, rule.allowed) for proposal in own):
         # [mds-op-2] The operation's own proposals are of its kind only.
         raise InvalidRequest("mds-op-2", "the commit holds a proposal that is not what its operation is for")
-    if row.required is not None and not any(isinstance(proposal, row.required) for proposal in own):
+    if rule.required is not None and not any(isinstance(proposal, rule.required) for proposal in own):
         # [mds-op-3] There is at least one.
         raise InvalidRequest("mds-op-3", "the commit holds none of the proposals that its operation is for")
-    row.check(group, staged)
+    rule.check(group, staged)
 
 
 def _own(staged: StagedCommit, kind: type[Add] | type[Remove]) -> list[Proposal]:
@@ -134,14 +137,14 @@ def _anything(_group: PublicGroup, _staged: StagedCommit) -> None:
 
 
 TABLE = {
-    DSRequestType.ADD_USERS: Row(False, (Add,), Add, _add_users),
-    DSRequestType.ADD_CLIENTS: Row(False, (Add,), Add, _add_clients),
-    DSRequestType.REMOVE_USERS: Row(False, (Remove,), Remove, _remove_users),
-    DSRequestType.REMOVE_CLIENTS: Row(False, (Remove,), Remove, _remove_clients),
-    DSRequestType.DELETE_GROUP: Row(False, (Remove,), None, _delete),
-    DSRequestType.UPDATE_CLIENT: Row(False, (), None, _update),
-    DSRequestType.RESYNC_CLIENT: Row(True, (ExternalInit, Remove, PreSharedKey), None, _resync),
-    DSRequestType.JOIN_BY_EXTERNAL_COMMIT: Row(True, (ExternalInit, PreSharedKey), None, _join),
-    DSRequestType.COMMIT: Row(False, None, None, _anything),
+    DSRequestType.ADD_USERS: Rule(False, (Add,), Add, _add_users),
+    DSRequestType.ADD_CLIENTS: Rule(False, (Add,), Add, _add_clients),
+    DSRequestType.REMOVE_USERS: Rule(False, (Remove,), Remove, _remove_users),
+    DSRequestType.REMOVE_CLIENTS: Rule(False, (Remove,), Remove, _remove_clients),
+    DSRequestType.DELETE_GROUP: Rule(False, (Remove,), None, _delete),
+    DSRequestType.UPDATE_CLIENT: Rule(False, (), None, _update),
+    DSRequestType.RESYNC_CLIENT: Rule(True, (ExternalInit, Remove, PreSharedKey), None, _resync),
+    DSRequestType.JOIN_BY_EXTERNAL_COMMIT: Rule(True, (ExternalInit, PreSharedKey), None, _join),
+    DSRequestType.COMMIT: Rule(False, None, None, _anything),
 }
 """The operations that end an epoch."""

@@ -7,7 +7,7 @@ from chalicelib.protocol.delivery.group_state import Change, GroupState, StoredP
 from chalicelib.protocol.delivery.group_updates import public_content
 from chalicelib.protocol.delivery.refusals import InvalidRequest
 from chalicelib.protocol.mls.errors import TooLarge
-from chalicelib.protocol.mls.framing import ContentType, FramedContent, MLSMessage, Sender, SenderType
+from chalicelib.protocol.mls.framing import ContentType, FramedContent, MLSMessage, SenderType
 from chalicelib.protocol.mls.proposals import Remove, SelfRemove
 from chalicelib.protocol.mls.public_group import StagedProposal
 from chalicelib.protocol.mls.stored_group import prefetch
@@ -48,9 +48,9 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
         going = {removal.leaf_index for removal in state.removals if removal.reference}
         if isinstance(queued.proposal, SelfRemove) and queued.sender.index in going:
             raise InvalidRequest("mds-propose-6", "the client that would remove itself is being removed")
-        # [mds-propose-4] A sender has one proposal of a kind pending; the same one again is no second.
+        # [mds-propose-4] A member has one proposal of a kind pending; the same one again is no second.
         kinds = [(one.sender, type(one.proposal)) for key, one in group.proposals.items() if key != staged.reference]
-        if _limited(queued.sender) and (queued.sender, type(queued.proposal)) in kinds:
+        if queued.sender.sender_type == SenderType.MEMBER and (queued.sender, type(queued.proposal)) in kinds:
             raise InvalidRequest("mds-propose-4", "the sender has a proposal of this kind pending")
         if staged.reference in group.proposals:
             continue
@@ -64,10 +64,6 @@ def judge_proposals(state: GroupState, messages: Sequence[MLSMessage], now: int)
         group = group.merge(staged)
         stored.append(StoredProposal(staged.reference, encoded, now))
     return Change(dataclasses.replace(state, group=group, proposals=tuple(stored)), {})
-
-
-def _limited(sender: Sender) -> bool:
-    return sender.sender_type == SenderType.MEMBER
 
 
 def check_self_remove(content: FramedContent, leaf_index: int) -> None:

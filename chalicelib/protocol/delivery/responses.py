@@ -33,7 +33,22 @@ TreeOption = bytes | Reference
 
 
 class DSErrorCode(enum.IntEnum):
-    """What a client can do something about."""
+    """What a client can do something about.
+
+    MALFORMED           the bytes are not what the operation takes
+    NOT_AUTHENTICATED   the sender is named otherwise than the operation takes, its signature does not verify, or
+                        the request is not of now or not for this service
+    UNKNOWN_GROUP       there is no such group, or the sender is no member, or a sealed group's key does not open
+    STALE_EPOCH         the group is in `current_epoch`: follow it there, and ask again
+    MUST_COVER          `required_proposals` have to be in the next commit; until then no message is taken
+    TOO_LARGE           less has to be asked for, or sent, at once
+    REFUSED             a rule is broken, which `check_id` names; the same request will be refused again
+    TOO_MANY_REQUESTS   nothing was done; ask again after `retry_after_ms`
+    UNAVAILABLE         the same; but a request that was forwarded may have been served
+    NOT_PERMITTED       the sender is known and may not: as a member, because it is being removed
+    ALREADY_EXISTS      what is to be created stands already, with other contents
+    GROUP_FROZEN        the group was reinitialised and takes nothing more but its end
+    """
 
     MALFORMED = 1
     NOT_AUTHENTICATED = 2

@@ -30,6 +30,7 @@ from chalicelib.services.delivery.ports import AccountEvents, Directory, Members
 from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals, Unfinished
 from chalicelib.services.delivery.state import AccountEvent, GroupId, User
+from chalicelib.services.failures import Failures
 from chalicelib.services.ports import Alarms, Clock
 
 LEASE = 10 * MINUTE
@@ -111,17 +112,13 @@ class AccountDesk:
     def sweep(self) -> int:
         """Work off events that are due and return how many were begun; a schedule calls it each minute."""
         began, begun = self.clock(), 0
-        failures: list[Exception] = []
-        for event in self.events.due(began, SWEEP):
-            if self.clock() >= began + WORK:
-                break
-            begun += 1
-            try:
-                self.work_off(event)
-            except Exception as error:  # noqa: BLE001 (one event that fails must not hold up the others)
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        with Failures() as failures:
+            for event in self.events.due(began, SWEEP):
+                if self.clock() >= began + WORK:
+                    break
+                begun += 1
+                with failures.kept():
+                    self.work_off(event)
         return begun
 
     def noticed(self, user: bytes, group_id: GroupId) -> None:
@@ -142,14 +139,10 @@ class AccountDesk:
         self.directory.remove(event.user, event.client)
         for queue_id in event.queues:
             self.queues.remove(queue_id)
-        failures: list[Exception] = []
-        for group_id in self.memberships.of(event.user):
-            try:
-                self._remove_from(group_id, [event])
-            except Exception as error:  # noqa: BLE001 (one group that fails must not keep the client in the others)
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        with Failures() as failures:  # One group that fails must not keep the client in the others.
+            for group_id in self.memberships.of(event.user):
+                with failures.kept():
+                    self._remove_from(group_id, [event])
 
     def _remove_from(self, group_id: GroupId, events: list[AccountEvent]) -> None:
         def choose(state: GroupState) -> list[tuple[int, RemovalReason]]:

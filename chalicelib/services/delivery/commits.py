@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from chalicelib.errors import Unavailable
 from chalicelib.protocol.crypto import InvalidSignature, cipher_suite
-from chalicelib.protocol.delivery.commits import AcceptedCommit, CommitRequest, judge_commit
+from chalicelib.protocol.delivery.commits import AcceptedCommit, OfferedCommit, judge_commit
 from chalicelib.protocol.delivery.group_state import GroupState
 from chalicelib.protocol.delivery.group_updates import AddingUpdate, JoinByExternalCommit, PlainUpdate, ResyncClient
 from chalicelib.protocol.delivery.joiners import Joiner, Joiners
@@ -19,7 +19,7 @@ from chalicelib.protocol.delivery.messages import DSRequestType, DSSenderType
 from chalicelib.protocol.delivery.refusals import Removed, UnknownGroup
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.mls.commit import Commit
-from chalicelib.protocol.mls.errors import GroupFrozen, InvalidHandshake, StaleEpoch
+from chalicelib.protocol.mls.errors import InvalidHandshake, StaleEpoch
 from chalicelib.protocol.mls.framing import FramedContent, Sender, SenderType
 from chalicelib.protocol.mls.nodes import LeafNode
 from chalicelib.protocol.mls.proposals import Remove
@@ -27,16 +27,14 @@ from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import vector
 from chalicelib.services.delivery.asking import Asked
 from chalicelib.services.delivery.domains import QueueDomains
+from chalicelib.services.delivery.heads import RESTAGES, check_not_frozen, closed
 from chalicelib.services.delivery.ports import Groups
-from chalicelib.services.delivery.removals import Removals, closed
+from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe, proposed
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
-from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Head, Kind, LogRow, PastEpoch
+from chalicelib.services.delivery.state import SHARD_LEAVES, GroupId, Kind, LogRow, PastEpoch
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.delivery.vouching import Vouching
-
-RESTAGES = 5
-"""How often a request is judged again because something else changed the state within its epoch."""
 
 JOINABLE = 90 * DAY
 """How long a Welcome can be joined by, where its KeyPackages do not end earlier."""
@@ -68,20 +66,20 @@ class Commits:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), asked.message.request.sealed_state_key)
-            opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
+            opened = self.vault.unlock(head, asked.message.request.sealed_state_key)
+            opened = self.removals.settle(opened, asked.now)
             head = opened.head
             # [mls-12.4.2-1] Before anything else: the loser of a race hears why, also if its leaf is another's now.
             if framed.epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
             state = opened.state
             self._authenticate(asked, request, state, framed)
-            live(head)
-            commit = _commit_request(asked, request)
-            self.domains.check([one.client_queue_config for one in commit.added])
-            self.domains.check([] if commit.queue is None else [commit.queue])
+            check_not_frozen(head)
+            offered = _offered(asked, request)
+            self.domains.check([one.client_queue_config for one in offered.added])
+            self.domains.check([] if offered.queue is None else [offered.queue])
             signer = self.vault.signer(group_id, state.group.suite.number)
-            accepted = judge_commit(state, commit, asked.now, signer)
+            accepted = judge_commit(state, offered, asked.now, signer)
             self.domains.check_group(state.records, accepted.change.state.records)
             if self._write(asked, opened, framed, accepted):
                 return asked.done().response
@@ -195,27 +193,12 @@ class Commits:
         return self.scribe.advance(head, closed(after) if deleted else after, stored.rows, stored.past, asked.done())
 
 
-def there(head: Head | None) -> Head:
-    """Return the head of a group that stands, frozen or not: only members are told which."""
-    if head is None or head.deleted:
-        raise UnknownGroup
-    return head
-
-
-def live(head: Head | None) -> Head:
-    """Return a group's head, or refuse: it does not exist, was deleted, or takes no more messages."""
-    head = there(head)
-    if head.frozen:
-        raise GroupFrozen
-    return head
-
-
-def _commit_request(asked: Asked, request: Update) -> CommitRequest:
+def _offered(asked: Asked, request: Update) -> OfferedCommit:
     operation = asked.message.request.request_type
     if isinstance(request, AddingUpdate):
-        return CommitRequest(operation, request.group_update, request.welcomes, request.added)
+        return OfferedCommit(operation, request.group_update, request.welcomes, request.added)
     queue = request.client_queue_config if isinstance(request, ResyncClient | JoinByExternalCommit) else None
-    return CommitRequest(operation, request.group_update, queue=queue)
+    return OfferedCommit(operation, request.group_update, queue=queue)
 
 
 def _past_epoch(accepted: AcceptedCommit, now: int) -> tuple[PastEpoch | None, Mapping[Ref, bytes]]:

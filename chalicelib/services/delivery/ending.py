@@ -13,9 +13,8 @@ from chalicelib.errors import Unavailable
 from chalicelib.protocol.delivery.info_requests import CloseGroup
 from chalicelib.protocol.delivery.refusals import InvalidRequest
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import RESTAGES, there
+from chalicelib.services.delivery.heads import RESTAGES, closed
 from chalicelib.services.delivery.ports import Groups
-from chalicelib.services.delivery.removals import closed
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import WrongSender, leaf_index, member
 from chalicelib.services.delivery.state import GroupId
@@ -38,7 +37,7 @@ class Ending:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), request.sealed_state_key)
+            opened = self.vault.unlock(head, request.sealed_state_key)
             head = opened.head
             _, leaf = member(opened.state, asked.message)
             if request.sender != leaf.signature_key:

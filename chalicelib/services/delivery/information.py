@@ -26,8 +26,8 @@ from chalicelib.protocol.mls.plain_tree import encode_tree
 from chalicelib.protocol.mls.tree import Kind
 from chalicelib.protocol.tls import STORED_ELEMENTS, decode
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import RESTAGES, live, there
 from chalicelib.services.delivery.domains import QueueDomains
+from chalicelib.services.delivery.heads import RESTAGES, check_not_frozen
 from chalicelib.services.delivery.ports import DsKeys, Groups, Uploads
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders, WrongSender, leaf_index, member
@@ -64,7 +64,7 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.key)
-        opened = self.vault.unlock(there(head), request.sealed_state_key)
+        opened = self.vault.unlock(head, request.sealed_state_key)
         safe = opened.safe
         past = self.groups.past(group_id, request.epoch) if safe is None else safe.epoch(request.epoch, asked.now)
         reference = asked.message.sender_id.value
@@ -87,7 +87,8 @@ class Information:
         """
         group_id = GroupId(request.group_id)
         head, _ = self.groups.load(group_id, asked.key)
-        state = self.vault.unlock(there(head), request.sealed_state_key).state
+        opened = self.vault.unlock(head, request.sealed_state_key)
+        state = opened.state
         try:
             key, user, client = self._outsider(asked, state)
         except (WrongSender, Unavailable) as failure:
@@ -97,7 +98,7 @@ class Information:
         # [mds-external-info-1] The sender is a member or belongs to a user who has one (-03).
         if request.sender != key or not Draft(state.group.tree).positions(Kind.USER, user):
             raise UnknownGroup
-        live(head)
+        check_not_frozen(opened.head)
         if client and state.removal_of(client) is not None:
             raise Removed
         proposals = tuple(decode_message(stored.message) for stored in state.proposals)
@@ -132,7 +133,7 @@ class Information:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), request.sealed_state_key)
+            opened = self.vault.unlock(head, request.sealed_state_key)
             state = opened.state
             head = opened.head
             index, leaf = member(state, asked.message)

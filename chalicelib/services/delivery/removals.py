@@ -24,11 +24,11 @@ from chalicelib.protocol.delivery.removals import (
     want_removed,
 )
 from chalicelib.protocol.delivery.sealed import QUEUE_REJECTION, Sealed, open_sealed, seal_to
-from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.tls import decode
+from chalicelib.services.delivery.heads import closed
 from chalicelib.services.delivery.ports import Groups, Inboxes
 from chalicelib.services.delivery.scribe import Scribe, proposed
-from chalicelib.services.delivery.state import GroupId, Head, Kind, LogRow
+from chalicelib.services.delivery.state import GroupId, Kind, LogRow
 from chalicelib.services.delivery.vault import Opened, Vault
 from chalicelib.services.ports import Alarms, Clock
 
@@ -97,10 +97,13 @@ class Removals:
     def settle(self, opened: Opened, now: int) -> Opened:
         """Return a group after what had fallen due in it: removals that nobody covered in time are given up.
 
-        In a sealed group, clients whose queues were rejected meanwhile are proposed to be removed.
+        In a sealed group, clients whose queues were rejected meanwhile are proposed to be removed. In a group that was
+        reinitialised nothing falls due: nobody can commit there, so nobody is late.
         """
         for _ in range(STEPS):
             head = opened.head
+            if head.frozen:
+                return opened
             overdue = head.blocked_since and head.blocked_since + LAPSE <= now
             if not (self._settle_sealed(opened, now) if head.sealed else overdue and self._lapse(opened, now)):
                 return opened
@@ -161,11 +164,6 @@ class Removals:
         stored = self.vault.store(opened, change, rows, now=now)
         after = closed(stored.head) if nobody_left(change.state) else stored.head
         return self.scribe.advance(opened.head, after, stored.rows)
-
-
-def closed(head: Head) -> Head:
-    """Return the head of a group that is no more; only its id stays taken."""
-    return dataclasses.replace(head, root=Ref(b""), blocked_since=0, deleted=True)
 
 
 def _digest(config: ClientQueueConfig) -> bytes:

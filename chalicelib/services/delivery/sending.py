@@ -10,7 +10,7 @@ from chalicelib.protocol.delivery.refusals import MustCover
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.framing import FramedContent, Sender, SenderType
 from chalicelib.services.delivery.asking import Asked
-from chalicelib.services.delivery.commits import RESTAGES, live, there
+from chalicelib.services.delivery.heads import RESTAGES, check_not_frozen
 from chalicelib.services.delivery.limits import SENT_TO_GROUP
 from chalicelib.services.delivery.ports import FanoutHints, Groups
 from chalicelib.services.delivery.removals import Removals
@@ -48,14 +48,13 @@ class Sending:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            head = there(head)
-            if opened is None or opened.head.version != head.version:
+            if head is None or opened is None or opened.head.version != head.version:
                 opened = self.vault.unlock(head, asked.message.request.sealed_state_key)
-                opened = opened if head.frozen else self.removals.settle(opened, asked.now)
+                opened = self.removals.settle(opened, asked.now)
                 head = opened.head
             # [mds-vouch-4] Epoch, and whether the group takes anything at all, are members' affairs.
             index, _ = member(opened.state, asked.message)
-            live(head)
+            check_not_frozen(head)
             # [mds-send-2] It is of the current epoch: of another, members who joined since could not read it.
             if epoch != head.epoch:
                 raise StaleEpoch(head.epoch)
@@ -91,11 +90,11 @@ class Sending:
             head, known = self.groups.load(group_id, asked.key)
             if known is not None:
                 return asked.again(known)
-            opened = self.vault.unlock(there(head), asked.message.request.sealed_state_key)
-            opened = opened if opened.head.frozen else self.removals.settle(opened, asked.now)
+            opened = self.vault.unlock(head, asked.message.request.sealed_state_key)
+            opened = self.removals.settle(opened, asked.now)
             head, state = opened.head, opened.state
             index, _ = member(state, asked.message)
-            live(head)
+            check_not_frozen(head)
             if any(content.epoch != head.epoch for content in request.contents):
                 raise StaleEpoch(head.epoch)
             for content in request.contents:

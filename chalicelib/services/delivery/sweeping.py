@@ -21,6 +21,7 @@ from chalicelib.services.delivery.ports import Groups, Shards, Wakes
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Head, Shard
 from chalicelib.services.delivery.vault import Vault
+from chalicelib.services.failures import Failures
 from chalicelib.services.ports import Alarms, Clock
 
 SWEEP = 200
@@ -48,16 +49,12 @@ class Sweep:
         # Groups that only wait for a domain which is down may be many: they come after those with something new.
         due = self.wakes.due(self.clock(), SWEEP)
         due += self.wakes.due(self.clock(), SWEEP_WAITING, waiting=True)
-        failures: list[Exception] = []
-        for group_id in due:
-            try:
-                # Before the work, because whoever dies over it says nothing after: no sweep must begin with it again.
-                self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
-                self.wake(group_id)
-            except Exception as error:  # noqa: BLE001 (one group that fails must not hold up the others)
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        with Failures() as failures:
+            for group_id in due:
+                with failures.kept():
+                    # Before the work: who dies over it says nothing after, and no sweep must begin with it again.
+                    self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
+                    self.wake(group_id)
         return len(due)
 
     def wake(self, group_id: GroupId) -> None:
@@ -73,20 +70,14 @@ class Sweep:
             # It was purged: what nobody had come for until then is older than the log goes back.
             self._rest(head)
             return
-        failures: list[Exception] = []
         undone = [number for number in _numbers(head) if self._is_undone(shards.get(number), head)]
-        for number in undone:
-            try:
-                self.fanout.deliver(group_id, number)
-            except Exception as error:  # noqa: BLE001 (one shard that fails must not hold up the others)
-                failures.append(error)
         lapses_at: int | None = None
-        try:
-            lapses_at = self._lapse(head)
-        except Exception as error:  # noqa: BLE001 (nor what is told to the members)
-            failures.append(error)
-        if failures:
-            raise failures[0]
+        with Failures() as failures:
+            for number in undone:
+                with failures.kept():
+                    self.fanout.deliver(group_id, number)
+            with failures.kept():
+                lapses_at = self._lapse(head)
         if undone:
             shards = self._shards(group_id)
         finished = all(number in shards and shards[number].cursor >= head.seq for number in _numbers(head))

@@ -16,8 +16,9 @@ from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.reachable import reachable
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.commits import JOINABLE
+from chalicelib.services.delivery.heads import closed
 from chalicelib.services.delivery.ports import Garbage, Groups, Rounds
-from chalicelib.services.delivery.removals import Removals, closed
+from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, GroupId, Head
 from chalicelib.services.delivery.vault import Vault

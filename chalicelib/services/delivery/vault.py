@@ -93,13 +93,13 @@ class Vault:
         """Return a state of a group that is not sealed, by a root which a row of it names."""
         return self._read(group_id, self.objects.of(group_id), root)
 
-    def unlock(self, head: Head, sealed_state_key: Sealed | None) -> Opened:
-        """Return a group with the key that a request about it brings along.
+    def unlock(self, head: Head | None, sealed_state_key: Sealed | None) -> Opened:
+        """Return a group with the key that a request about it brings along, or raise `UnknownGroup`.
 
         [mds-sealed-1] Where a sealed group's key is missing or another's, or comes for a group that is not sealed, the
-        answer is that there is no such group.
+        answer is that there is no such group. A frozen group is opened like any other: only members are told.
         """
-        if head.deleted or head.sealed != (sealed_state_key is not None):
+        if head is None or head.deleted or head.sealed != (sealed_state_key is not None):
             raise UnknownGroup
         try:
             return self._unlock(head, self.open_state_key(head.group_id, sealed_state_key))

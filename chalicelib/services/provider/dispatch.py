@@ -15,6 +15,7 @@ from chalicelib.protocol.glados import webhooks as standard
 from chalicelib.protocol.timestamps import MINUTE, SECOND
 from chalicelib.services.accounts.ports import Accounts
 from chalicelib.services.accounts.state import Account, ProviderId, WebhookEndpoint
+from chalicelib.services.failures import Failures
 from chalicelib.services.ports import Alarms, Clock, Lost, Unreachable
 from chalicelib.services.provider.claims import ClaimSender
 from chalicelib.services.provider.ports import Events, Hints, Outbox, Store, WebhookSender
@@ -65,14 +66,10 @@ class Dispatch:
     def sweep(self) -> int:
         """Deliver everything that is due and return how many entries that was; a schedule calls it each minute."""
         due = self.outbox.due(self.clock(), SWEEP)
-        failures: list[Exception] = []
-        for outbox_id in due:
-            try:
-                self.work_off(outbox_id)
-            except Exception as error:  # noqa: BLE001 (one entry that fails must not hold up the others)
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        with Failures() as failures:
+            for outbox_id in due:
+                with failures.kept():
+                    self.work_off(outbox_id)
         return len(due)
 
     def _send_code(self, entry: OutboxEntry) -> int | None:

@@ -138,9 +138,10 @@ def test_a_child_that_ignores_sigterm_is_killed(crew: Supervisor) -> None:
 
 
 PARENT = """
-import sys
+import signal, sys
 from pathlib import Path
 from infra.local.supervisor import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # In the background, a shell has it ignored.
 with sigterm_raises(), Supervisor(Path(sys.argv[1])) as crew:
     child = crew.start("child", [sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"],
                        environment={})

@@ -15,7 +15,7 @@ from chalicelib.protocol.delivery.refusals import MustCover
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.mls.errors import StaleEpoch
 from chalicelib.protocol.mls.proposals import Remove
-from chalicelib.services.delivery.commits import RESTAGES
+from chalicelib.services.delivery.heads import RESTAGES
 from chalicelib.services.delivery.state import Kind
 from tests.services.delivery.house import GROUP, House, Person, settled
 
