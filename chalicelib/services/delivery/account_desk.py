@@ -36,7 +36,7 @@ from chalicelib.services.ports import Alarms, Clock
 LEASE = 10 * MINUTE
 """Longer than a worker may run."""
 
-WORK = 4 * MINUTE
+WORK = MINUTE
 """How long one sweep begins further events."""
 
 TURN = 618
