@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from chalicelib.config import Role
+from chalicelib.protocol.timestamps import SECOND
+from chalicelib.services.delivery import account_desk, fanout
+from chalicelib.services.delivery import upkeep as delivery_upkeep
+from chalicelib.services.queueing import upkeep as queueing_upkeep
 from infra.package import REPOSITORY, NotPackaged, package, stages
 from tests.infra.wired import wired
 
@@ -214,3 +218,16 @@ def test_the_zip_holds_what_is_deployed_and_nothing_of_ours_beside(packages: Pat
     packed = {str(path.relative_to(unpacked)) for path in (unpacked / "chalicelib").rglob("*") if path.is_file()}
     assert packed | {"app.py"} == ours
     assert all((unpacked / name).read_bytes() == (REPOSITORY / name).read_bytes() for name in ours)
+
+
+def test_workers_end_before_they_are_killed() -> None:
+    """Each begins nothing more after a time; what it has begun then has half a minute."""
+    said = settings(STAGES[0])["lambda_functions"]
+    ends = {
+        "fan_out": fanout.WORK,
+        "sweep_accounts": account_desk.WORK,
+        "tend_groups": delivery_upkeep.STEP,
+        "expire_queues": queueing_upkeep.TIME,
+    }
+    for name, end in ends.items():
+        assert end / SECOND + 30 <= said[name]["lambda_timeout"], name

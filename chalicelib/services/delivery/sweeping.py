@@ -52,7 +52,7 @@ class Sweep:
         with Failures() as failures:
             for group_id in due:
                 with failures.kept():
-                    # Before the work, as whoever dies over it says nothing after: no sweep must begin with it again.
+                    # Before the work: who dies over it says nothing after, and no sweep must begin with it again.
                     self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
                     self.wake(group_id)
         return len(due)

@@ -5,7 +5,7 @@ import pytest
 from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.timestamps import DAY, HOUR
 from chalicelib.services.delivery.account_desk import LEASE
-from chalicelib.services.delivery.state import GroupId
+from chalicelib.services.delivery.state import GroupId, Head
 from tests.services.delivery.accounts.user import PROVIDER, QUEUE, User, client_of, package, removals
 from tests.services.delivery.house import SUITE, House
 
@@ -134,3 +134,34 @@ def test_the_operator_hears_of_events_that_wait(group: House, bob: User) -> None
     group.world.fail("directory", "remove")
     bob.tell()
     assert ("account-event-delayed", PROVIDER) in group.world.alarms.raised
+
+
+class Killed(BaseException):
+    """A function's time was up."""
+
+
+def test_a_user_in_more_groups_than_a_worker_has_time_for_is_taken_out_of_each(
+    group: House, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have made them itself, and chosen their names, so that the one it is to leave is looked at last."""
+    own = {GroupId(b"%d of bob's" % number) for number in range(1, 41)}
+    for group_id in own:
+        group.world.memberships.add(bob.user, group_id)
+    load, looked_at = group.world.groups.load, list[GroupId]()
+
+    def slow(group_id: GroupId, digest: bytes) -> tuple[Head | None, bytes | None]:
+        looked_at.append(group_id)
+        if len(looked_at) % 8 == 0:
+            raise Killed
+        return load(group_id, digest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group.world.groups, "load", slow)
+        with pytest.raises(Killed):
+            bob.tell()
+        for _ in range(20):
+            group.world.clock.advance(LEASE)
+            with pytest.raises(Killed):
+                group.account_desk.sweep()
+    assert own < set(looked_at)
+    assert removals(group) == {client_of(client): RemovalReason.USER_DELETED for client in bob.clients}
