@@ -72,6 +72,11 @@ class Child:
             self.process.wait(TERMINATE_SECONDS)
             self.check()
 
+    def terminate(self) -> None:
+        """Ask the process to end, and do not wait for it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+
     def stop(self, seconds: float = TERMINATE_SECONDS) -> None:
         """End the process: SIGTERM, and after some time SIGKILL."""
         if self.process.poll() is None:
@@ -85,7 +90,7 @@ class Child:
 
 
 class Supervisor:
-    """Owns the children of one run; leaving it as a context manager stops them, the last started first.
+    """Owns the children of one run, the first of which serves the others; leaving it as a context manager stops them.
 
     Use it from a thread that lives as long as the children: the kernel's leash is tied to that thread.
     """
@@ -142,7 +147,9 @@ class Supervisor:
         self.check()
 
     def stop(self) -> None:
-        """Stop every child, the last started first."""
+        """Stop every child: all at once but the first, which goes when nobody is left to need it."""
+        for child in self.children[1:]:
+            child.terminate()
         while self.children:
             self.children[-1].stop()
             self.children.pop()

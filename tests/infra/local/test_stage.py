@@ -112,20 +112,28 @@ def test_a_dead_child_is_noticed_at_once(crew: Supervisor) -> None:
     assert time.monotonic() - began < 60
 
 
-def test_all_children_are_stopped_the_last_started_first(tmp_path: Path) -> None:
+def test_children_are_stopped_together_but_for_the_first_which_goes_last(tmp_path: Path) -> None:
     code = """
 import signal, sys, time
+def say(what):
+    open({path!r}, "a").write(what)
 def stop(*_):
-    open({path!r}, "a").write({name!r})
+    say({name!r}.lower())
+    while not set({waits_for!r}) <= set(open({path!r}).read()):
+        time.sleep(0.01)
+    say({name!r})
     sys.exit()
 signal.signal(signal.SIGTERM, stop)
 announce_ready()
-time.sleep(60)
+while True: signal.pause()
 """
-    order = tmp_path / "order"
+    path = tmp_path / "said"
+    waits_for = {"A": "", "B": "c", "C": "b"}
     with Supervisor(tmp_path) as crew:
-        pids = [python(crew, name, code.format(path=str(order), name=name)) for name in "abc"]
-    assert order.read_text() == "cba"
+        pids = [python(crew, name, code.format(path=str(path), name=name, waits_for=waits_for[name])) for name in "ABC"]
+    said = path.read_text()
+    assert set(said[:-2]) == set("bcBC")
+    assert said[-2:] == "aA"
     assert all(ends(pid) for pid in pids)
 
 
