@@ -102,8 +102,9 @@ class Sweep:
         finished = all(number in shards and shards[number].cursor >= head.seq for number in _numbers(head))
         waiting = [behind.next_at for shard in shards.values() for behind in shard.behind.values()]
         waiting += [] if lapses_at is None else [lapses_at]
-        if head.sealed and (shard := shards.get(0)) is not None:
+        if head.sealed:
             # What everybody has got stays no longer: nothing else that is kept tells who is in the group.
+            shard = shards[0]
             self.groups.forget(group_id, min([shard.cursor, *(behind.seq for behind in shard.behind.values())]))
         if finished and not waiting:
             self._rest(head)
