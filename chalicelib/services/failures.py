@@ -18,6 +18,11 @@ class Failures:
     def __init__(self) -> None:
         self._first: Exception | None = None
 
+    @property
+    def any(self) -> bool:
+        """Say whether anything has failed so far."""
+        return self._first is not None
+
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Do one thing; what it raises waits for the end."""

@@ -145,9 +145,13 @@ class AwsMemberships:
         """Note that it has none any more."""
         self.database.write(Delete(MEMBERS, self._key(user, group_id)), repeatable=True)
 
-    def of(self, user: bytes) -> list[GroupId]:
-        """Return the groups of a user."""
-        rows = self.database.query(MEMBERS, "#user = :user", {"user": self._name(user)})
+    def of(self, user: bytes, after: GroupId | None = None, most: int = 1_000) -> list[GroupId]:
+        """Return the first groups of a user that come after one."""
+        condition, values = "#user = :user", Item(user=self._name(user))
+        if after is not None:
+            condition += " AND #group > :after"
+            values["after"] = after
+        rows = self.database.query(MEMBERS, condition, values, most=most)
         return [GroupId(blob(row, "group")) for row in rows]
 
     def _key(self, user: bytes, group_id: GroupId) -> Item:

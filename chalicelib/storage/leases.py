@@ -31,12 +31,14 @@ class Lease:
         except ConditionFailed as failed:
             return None if failed.row else absent()
 
-    def settle(self, database: Database, key: Item, taken: int, change: str, values: Item) -> None:
-        """Change a row as of the count it was taken with, and leave it alone where another took it or it is settled."""
+    def settle(self, database: Database, key: Item, taken: int, change: str, values: Item) -> bool:
+        """Change a row as of the count it was taken with, and say so, unless another took it or it is settled."""
         condition = f"attribute_exists(#{self.until}) AND #{self.count} = :taken"
         with contextlib.suppress(ConditionFailed):
             update = Update(self.table, key, change, condition, {**values, "taken": taken})
             database.write(update, repeatable=True)
+            return True
+        return False
 
     def save(self, database: Database, row: Item) -> Item:
         """Write a row that was taken, and return it with the count it has then; raise `Lost` where another took it."""

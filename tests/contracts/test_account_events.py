@@ -7,15 +7,15 @@ from functools import partial
 import pytest
 
 from chalicelib.protocol.timestamps import DAY, MINUTE, SECOND
-from chalicelib.services.delivery.ports import AccountEvents
-from chalicelib.services.delivery.state import MARK_LIFE, AccountEvent
+from chalicelib.services.delivery.ports import AccountEvents, Spoiled
+from chalicelib.services.delivery.state import MARK_LIFE, AccountEvent, EventName, GroupId
 from chalicelib.storage.datakeys import DataKeys
 from chalicelib.storage.delivery_account_events import AwsAccountEvents
-from chalicelib.storage.dynamodb import Database
+from chalicelib.storage.dynamodb import Database, Item, Update, blob
 from chalicelib.storage.sealing import Sealer
 from tests.contracts import aws
 from tests.contracts.races import race
-from tests.fakes.account_events import MemoryAccountEvents
+from tests.fakes.account_events import MemoryAccountEvents, name_of
 from tests.fakes.clock import START as NOW
 from tests.fakes.clock import SettableClock
 from tests.fakes.faults import Faults
@@ -30,21 +30,37 @@ class Side:
 
     events: AccountEvents
     lose_reply: Callable[[str], None]
+    spoil: Callable[[AccountEvent], None]
+    name_of: Callable[[AccountEvent], EventName]
 
     def take(self, now: int = NOW, event: AccountEvent = EVENT) -> AccountEvent:
-        taken = self.events.take(event, now, now + MINUTE)
+        taken = self.events.take(self.name_of(event), now, now + MINUTE)
         assert taken is not None
         return taken
+
+    def due(self, now: int, most: int = 10) -> list[EventName]:
+        return self.events.due(now, most)
 
 
 @pytest.fixture(params=["memory", "aws"])
 def side(request: pytest.FixtureRequest) -> Side:
     if request.param == "memory":
         faults = Faults()
-        return Side(MemoryAccountEvents(faults), lambda method: faults.arm("account_events", method, "after", 1, 0))
+        memory = MemoryAccountEvents(faults)
+        return Side(memory, lambda method: faults.arm("account_events", method, "after", 1, 0), memory.spoil, name_of)
     database = Database(aws.new_stage("delivery"))
     keys = DataKeys(database, SettableClock())
-    return Side(AwsAccountEvents(database, keys, Sealer(keys)), lambda _method: aws.lose_next_reply())
+    events = AwsAccountEvents(database, keys, Sealer(keys))
+
+    def row_name(event: AccountEvent) -> EventName:
+        key = events._key(event)
+        return EventName(blob(key, "user") + blob(key, "event"))
+
+    def spoil(event: AccountEvent) -> None:
+        values: Item = {"sealed": b"\x00\x00\xff\xff" + bytes(60)}
+        database.write(Update("account-events", events._key(event), "SET #sealed = :sealed", values=values))
+
+    return Side(events, lambda _method: aws.lose_next_reply(), spoil, row_name)
 
 
 def content(event: AccountEvent) -> tuple[object, ...]:
@@ -60,22 +76,84 @@ def test_an_event_is_taken_as_it_was_added(side: Side, event: AccountEvent) -> N
 
 def test_an_event_that_is_not_due_done_or_unknown_is_not_taken(side: Side) -> None:
     side.events.add(dataclasses.replace(EVENT, next_at=NOW + 1))
-    assert side.events.take(EVENT, NOW, NOW + MINUTE) is None
-    assert side.events.take(dataclasses.replace(EVENT, client=None), NOW, NOW + MINUTE) is None
+    name = side.name_of(EVENT)
+    assert side.events.take(name, NOW, NOW + MINUTE) is None
+    assert side.events.take(side.name_of(dataclasses.replace(EVENT, client=None)), NOW, NOW + MINUTE) is None
     side.events.done(side.take(NOW + 1), NOW + 1)
-    assert side.events.take(EVENT, NOW + DAY, NOW + 2 * DAY) is None
+    assert side.events.take(name, NOW + DAY, NOW + 2 * DAY) is None
 
 
 def test_what_is_due_is_listed_in_its_order_until_it_is_done(side: Side) -> None:
     later = dataclasses.replace(EVENT, client=None, next_at=NOW + 5)
-    side.events.add(later)
-    side.events.add(EVENT)
-    assert side.events.due(NOW - 1, 10) == []
-    assert [one.client for one in side.events.due(NOW + 4, 10)] == [b"phone"]
-    assert [one.client for one in side.events.due(NOW + 5, 10)] == [b"phone", None]
-    assert [one.client for one in side.events.due(NOW + 5, 1)] == [b"phone"]
+    second = side.events.add(later)
+    first = side.events.add(EVENT)
+    assert side.due(NOW - 1) == []
+    assert side.due(NOW + 4) == [first]
+    assert side.due(NOW + 5) == [first, second]
+    assert side.due(NOW + 5, 1) == [first]
     side.events.done(side.take(), NOW)
-    assert [one.client for one in side.events.due(NOW + DAY, 10)] == [None]
+    assert side.due(NOW + DAY) == [second]
+
+
+def test_an_event_that_cannot_be_opened_is_leased_as_any_other_until_it_is_said_again(side: Side) -> None:
+    spoiled = side.events.add(EVENT)
+    whole = side.events.add(dataclasses.replace(EVENT, client=None, next_at=NOW + 1))
+    side.spoil(EVENT)
+    assert side.due(NOW + 1) == [spoiled, whole]
+    with pytest.raises(Spoiled):
+        side.events.take(spoiled, NOW + 1, NOW + MINUTE)
+    assert side.due(NOW + 1) == [whole]
+    assert side.due(NOW + MINUTE) == [whole, spoiled]
+    with pytest.raises(Spoiled) as raised:
+        side.events.removed(ALICE, NOW)
+    assert [one.client for one in raised.value.others] == [None]
+    side.events.add(EVENT)
+    assert content(side.take()) == content(EVENT)
+    assert len(side.events.removed(ALICE, NOW)) == 2
+
+
+GROUPS = [GroupId(b"group 1"), GroupId(b"group 2")]
+
+
+def test_how_far_an_event_has_come_is_remembered(side: Side) -> None:
+    side.events.add(EVENT)
+    taken = side.take()
+    assert (taken.after, taken.again) == (None, None)
+    for after, again in [(GROUPS[0], None), (GROUPS[1], GROUPS[0]), (None, GROUPS[0]), (None, None)]:
+        assert side.events.advance(dataclasses.replace(taken, after=after, again=again, next_at=NOW))
+        taken = side.take()
+        assert (taken.after, taken.again) == (after, again)
+
+
+def test_an_event_that_is_put_off_or_said_again_goes_on_where_it_was_and_once_more(side: Side) -> None:
+    side.events.add(EVENT)
+    taken = side.take()
+    assert side.events.advance(dataclasses.replace(taken, after=GROUPS[0]))
+    side.events.postpone(taken, NOW + 1)
+    taken = side.take(NOW + 1)
+    assert (taken.after, taken.again) == (GROUPS[0], None)
+    side.events.add(EVENT)
+    taken = side.take()
+    assert (taken.after, taken.again) == (GROUPS[0], GROUPS[0])
+    side.events.done(taken, NOW)
+    side.events.add(EVENT)
+    taken = side.take()
+    assert (taken.after, taken.again) == (None, None)
+
+
+@pytest.mark.parametrize("since", ["added", "taken", "done"])
+def test_a_worker_hears_that_an_event_is_its_own_no_more(side: Side, since: str) -> None:
+    side.events.add(EVENT)
+    before = side.take()
+    if since == "added":
+        side.events.add(EVENT)
+    elif since == "taken":
+        side.take(NOW + MINUTE)
+    else:
+        side.events.done(before, NOW)
+    assert not side.events.advance(dataclasses.replace(before, after=GROUPS[0], again=GROUPS[0], next_at=NOW))
+    if since != "done":
+        assert side.take(NOW + 2 * MINUTE).after is None
 
 
 def test_a_postponed_event_is_due_when_it_was_postponed_to(side: Side) -> None:
@@ -125,7 +203,7 @@ def test_a_worker_does_not_settle_what_another_took_since(side: Side, settle: st
     before = side.take()
     side.take(NOW + MINUTE)
     getattr(side.events, settle)(before, NOW + MINUTE)
-    assert side.events.take(EVENT, NOW + MINUTE, NOW + DAY) is None
+    assert side.events.take(side.name_of(EVENT), NOW + MINUTE, NOW + DAY) is None
     side.take(NOW + 2 * MINUTE)
 
 
@@ -142,23 +220,27 @@ def test_marks_are_about_their_own_user(side: Side) -> None:
     assert side.events.removed(ALICE + b"s", NOW) == []
 
 
-@pytest.mark.parametrize("method", ["add", "take", "done"])
+@pytest.mark.parametrize("method", ["add", "take", "advance", "done"])
 def test_a_call_whose_reply_was_lost_was_made_or_can_be_repeated(side: Side, method: str) -> None:
     if method != "add":
         side.events.add(EVENT)
     calls: dict[str, Callable[[], object]] = {
         "add": partial(side.events.add, EVENT),
-        "take": partial(side.events.take, EVENT, NOW, NOW + MINUTE),
+        "take": partial(side.events.take, side.name_of(EVENT), NOW, NOW + MINUTE),
     }
-    if method == "done":
-        calls["done"] = partial(side.events.done, side.take(), NOW)
+    if method in {"advance", "done"}:
+        taken = side.take()
+        calls["done"] = partial(side.events.done, taken, NOW)
+        calls["advance"] = partial(side.events.advance, dataclasses.replace(taken, after=GROUPS[0], next_at=NOW))
     side.lose_reply(method)
     race(calls[method])
     if method == "add":
         side.take()
     elif method == "take":
-        assert side.events.take(EVENT, NOW, NOW + MINUTE) is None
+        assert side.events.take(side.name_of(EVENT), NOW, NOW + MINUTE) is None
         side.take(NOW + MINUTE)
+    elif method == "advance":
+        assert side.take().after == GROUPS[0]
     else:
         assert side.events.due(NOW + DAY, 10) == []
 

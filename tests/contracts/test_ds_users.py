@@ -100,3 +100,19 @@ def test_a_users_groups_are_those_that_were_added_and_not_removed(ds: DsPorts) -
         ds.memberships.remove(ALICE.user, GROUP)
     assert ds.memberships.of(ALICE.user) == [OTHER]
     assert ds.memberships.of(b"bob@eu") == [GROUP]
+
+
+def test_a_users_groups_come_by_the_page_in_an_order_that_stays(ds: DsPorts) -> None:
+    groups = {GroupId(b"group %d" % number) for number in range(5)}
+    for group_id in groups:
+        ds.memberships.add(ALICE.user, group_id)
+    ds.memberships.add(b"bob@eu", OTHER)
+    found: list[GroupId] = []
+    while page := ds.memberships.of(ALICE.user, found[-1] if found else None, 2):
+        assert len(page) <= 2
+        found += page
+    assert set(found) == groups
+    assert len(found) == len(groups)
+    assert ds.memberships.of(ALICE.user) == found
+    ds.memberships.remove(ALICE.user, found[1])
+    assert ds.memberships.of(ALICE.user, found[1]) == found[2:]

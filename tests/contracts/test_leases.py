@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.protocol.timestamps import MINUTE, SECOND
-from chalicelib.services.delivery.state import AccountEvent
+from chalicelib.services.delivery.state import AccountEvent, EventName
 from chalicelib.services.ports import Lost
 from chalicelib.services.provider.state import OutboxId
 from chalicelib.services.provider.writes import AddOutbox
@@ -73,7 +73,7 @@ def account_events(*, real: bool) -> Leased:
         database = Database(aws.new_stage("delivery"))
         keys = DataKeys(database, SettableClock())
         port = AwsAccountEvents(database, keys, Sealer(keys))
-    port.add(EVENT)
+    name = port.add(EVENT)
 
     def lose_reply(method: str) -> None:
         if real:
@@ -82,8 +82,8 @@ def account_events(*, real: bool) -> Leased:
             faults.arm("account_events", method, "after", 1, 0)
 
     return Leased(
-        take=lambda now, until: port.take(EVENT, now, until),
-        take_unknown=lambda now, until: port.take(dataclasses.replace(EVENT, client=None), now, until),
+        take=lambda now, until: port.take(name, now, until),
+        take_unknown=lambda now, until: port.take(EventName(name[::-1]), now, until),
         give_back=port.postpone,
         count=lambda event: int(event.version),
         until=lambda event: int(event.next_at),

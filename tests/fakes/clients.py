@@ -31,9 +31,11 @@ class MemoryMemberships(Fake):
         self._rows.get(user, set()).discard(group_id)
 
     @fallible
-    def of(self, user: bytes) -> list[GroupId]:
-        """Answer backwards: no order is promised."""
-        return sorted(self._rows.get(user, set()), reverse=True)
+    def of(self, user: bytes, after: GroupId | None = None, most: int = 1_000) -> list[GroupId]:
+        """Answer backwards: which order it is, is not promised."""
+        require(most > 0, "a page of nothing")
+        groups = sorted(self._rows.get(user, set()), reverse=True)
+        return [group_id for group_id in groups if after is None or group_id < after][:most]
 
 
 class MemoryUsers(Fake):

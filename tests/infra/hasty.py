@@ -13,7 +13,7 @@ __all__ = ["app"]
 SECOND = 1_000
 LEASE, WORK, MINUTE = 4 * SECOND, 2 * SECOND, 4 * SECOND
 HASTE = {
-    "account_desk": {"LEASE": LEASE, "WORK": WORK, "MINUTE": MINUTE},
+    "account_desk": {"LEASE": LEASE, "WORK": WORK, "TURN": SECOND, "MINUTE": MINUTE},
     "fanout": {"LEASE": LEASE, "WORK": WORK},
     "sweeping": {"MINUTE": MINUTE},
 }

@@ -3,7 +3,13 @@
     event → one row, due at once → registration, KeyPackages, queues, groups → done, and a mark for 40 days
 
 The row is the point of no return: from there on a crash delays the event, and a schedule works it off. Each step can
-be repeated, so the row needs not say how far the work has come.
+be repeated.
+
+A user may be in more groups than one worker has time for. So the row says how far the round over them has come, and
+the next worker goes on from there. It is told of each group before the work, as of one that failed: who dies over a
+group leaves it to another round, and the others are not kept waiting. The event is done after a round in which nothing
+failed. A group that comes to the index behind the round is not missed: the event was stored before the round began,
+so whoever is noticed in that group meets it.
 
 Groups whose hub is elsewhere know nothing of the account. They hear of it by the client's queue: once that is gone,
 the hub's messages are rejected, and it removes the client itself. Our queueing service does not know whose a queue
@@ -26,11 +32,11 @@ from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.policy import domain_of
 from chalicelib.protocol.mls.draft import Draft
 from chalicelib.protocol.mls.tree import Kind
-from chalicelib.protocol.timestamps import HOUR, MINUTE
-from chalicelib.services.delivery.ports import AccountEvents, Directory, Memberships, QueueRemover, Users
+from chalicelib.protocol.timestamps import HOUR, MINUTE, SECOND
+from chalicelib.services.delivery.ports import AccountEvents, Directory, Memberships, QueueRemover, Spoiled, Users
 from chalicelib.services.delivery.registrations import Registrations
 from chalicelib.services.delivery.removals import Removals, Unfinished
-from chalicelib.services.delivery.state import AccountEvent, GroupId, User
+from chalicelib.services.delivery.state import AccountEvent, EventName, GroupId, User
 from chalicelib.services.failures import Failures
 from chalicelib.services.ports import Alarms, Clock
 
@@ -40,10 +46,11 @@ LEASE = 10 * MINUTE
 WORK = MINUTE
 """How long one sweep begins further events."""
 
-TURN = 618
-"""By how many thousandths of a user's groups each try begins further on; by the golden ratio, they spread evenly."""
+TURN = 10 * SECOND
+"""How long a worker begins further groups of one event, before the others have their turn; a request waits for it."""
 
 SWEEP = 200
+PAGE = 200
 LONGEST_BACKOFF = HOUR
 
 
@@ -92,64 +99,107 @@ class AccountDesk:
         now = self.clock()
         event = AccountEvent(user, client, queues, provider_id, created_at=now, next_at=now)
         # From here the event is accepted, and what fails below is done by the next sweep.
-        self.events.add(event)
+        name = self.events.add(event)
         try:
-            self.work_off(event)
+            self.work_off(name)
         except Exception:  # noqa: BLE001 (the provider has said what there is to say; the row stands)
             self.alarms.raise_("account-event-delayed", provider_id)
 
-    def work_off(self, event: AccountEvent) -> None:
-        """Do what follows from an event if it is due and nobody else is at it; what fails is due again later."""
+    def work_off(self, name: EventName) -> bool:
+        """Do what follows from an event if it is due and nobody else is at it, and say whether it was begun.
+
+        What fails is due again later, and what one turn is too short for, soon.
+        """
         now = self.clock()
-        taken = self.events.take(event, now, now + LEASE)
-        if taken is None:
-            return
         try:
-            self._apply(taken)
-        except Exception:  # Whatever failed, the event is due again after a pause, and the failure goes on to be told.
-            backoff = min(MINUTE << min(taken.version, 10), LONGEST_BACKOFF)
-            self.events.postpone(taken, self.clock() + backoff)
-            raise
-        # A crash before this line does it all again, and finds nothing left to do.
-        self.events.done(taken, self.clock())
+            event = self.events.take(name, now, now + LEASE)
+        except Spoiled:
+            # The lease puts it off, in case it can be opened then. If the provider says it again, that mends the row.
+            self.alarms.raise_("account-event-unreadable", "")
+            return True
+        if event is None:
+            return False
+        with Failures() as failures:
+            try:
+                self._shut_out(event, failures)
+                self._go_round(event, now + TURN, failures)
+            except Exception:  # Whatever failed, the event is due again after a pause, and the failure goes on.
+                self.events.postpone(event, self._later(event))
+                raise
+        return True
 
     def sweep(self) -> int:
         """Work off events that are due and return how many were begun; a schedule calls it each minute."""
         began, begun = self.clock(), 0
         with Failures() as failures:
-            for event in self.events.due(began, SWEEP):
+            for name in self.events.due(began, SWEEP):
                 if self.clock() >= began + WORK:
                     break
-                begun += 1
                 with failures.kept():
-                    self.work_off(event)
+                    begun += self.work_off(name)
         return begun
 
     def noticed(self, user: bytes, group_id: GroupId) -> None:
         """Hold a user of whom a client came to a group against what was said of its account."""
-        marks = self.events.removed(user, self.clock())
+        now = self.clock()
+        try:
+            marks = self.events.removed(user, now)
+        except Spoiled as spoiled:
+            # It would hold up the index of all who are in the group.
+            self.alarms.raise_("account-event-unreadable", "")
+            marks = list(spoiled.others)
         if not marks:
             return
         try:
             self._remove_from(group_id, marks)
         except Unfinished:
-            # The index of memberships goes on; the event itself, or whoever comes next, asks for the rest.
+            # The index of memberships goes on, and the events make another round for the rest.
+            for mark in marks:
+                self.events.add(dataclasses.replace(mark, next_at=now, version=0, after=None, again=None))
             self.alarms.raise_("removals-unfinished", "")
 
-    def _apply(self, event: AccountEvent) -> None:
-        """Do all that follows from an event: first what could bring the client back, then what it is in."""
+    def _shut_out(self, event: AccountEvent, failures: Failures) -> None:
+        """Do what keeps the client from coming back; that comes first, and each time."""
         if event.client is None:
             self.users.remove(event.user)
         self.directory.remove(event.user, event.client)
         for queue_id in event.queues:
-            self.queues.remove(queue_id)
-        with Failures() as failures:  # One group that fails must not keep the client in the others.
-            groups = self.memberships.of(event.user)
-            # There may be more than a worker has time for: each try begins elsewhere, and none is always left out.
-            start = event.version * len(groups) * TURN // 1_000 % max(1, len(groups))
-            for group_id in groups[start:] + groups[:start]:
-                with failures.kept():
+            with failures.kept():
+                self.queues.remove(queue_id)
+
+    def _go_round(self, event: AccountEvent, until: int, failures: Failures) -> None:
+        """Take the client out of the user's groups, from where the round was left, for one turn."""
+        # Whoever was here before may have died over the last group, or the event was said again since: who comes to the
+        # end goes on with the next round. After a failure that comes later.
+        goes_on = event.again == event.after
+        while True:
+            groups = self.memberships.of(event.user, event.after, PAGE)
+            for group_id in groups:
+                begun = dataclasses.replace(event, after=group_id, again=group_id)
+                # Before the work: a worker that dies over a group would begin with it each time.
+                if not self.events.advance(begun):
+                    return  # It was said again, or this worker was so late that another has it.
+                with failures.kept():  # One group that fails must not keep the client in the others.
                     self._remove_from(group_id, [event])
+                    begun = dataclasses.replace(begun, again=event.again)
+                event = begun
+                now = self.clock()
+                if now >= until:
+                    self.events.advance(dataclasses.replace(event, next_at=now))
+                    return
+            if groups:
+                continue
+            if event.again is None and not failures.any:
+                # A crash before this line makes another round, and finds nothing left to do.
+                self.events.done(event, self.clock())
+                return
+            event = dataclasses.replace(event, after=None, again=None)
+            if failures.any or not goes_on:
+                self.events.advance(dataclasses.replace(event, next_at=self._later(event)))
+                return
+
+    def _later(self, event: AccountEvent) -> int:
+        return self.clock() + min(MINUTE << min(event.version, 10), LONGEST_BACKOFF)
 
     def _remove_from(self, group_id: GroupId, events: list[AccountEvent]) -> None:
         def choose(state: GroupState) -> list[tuple[int, RemovalReason]]:

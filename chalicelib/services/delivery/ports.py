@@ -13,6 +13,7 @@ from chalicelib.protocol.mls.chunks import ChunkStore, Ref
 from chalicelib.services.delivery.state import (
     AccountEvent,
     DsPeer,
+    EventName,
     GroupId,
     Head,
     KeptAnswer,
@@ -36,6 +37,14 @@ class StreamGap(Exception):
     def __init__(self, expected: int) -> None:
         super().__init__("the queueing service misses rows of the stream")
         self.expected = expected
+
+
+class Spoiled(Exception):
+    """A row is not what was stored, or its key is no more; `others` are those of the same call that can be read."""
+
+    def __init__(self, others: Sequence[AccountEvent] = ()) -> None:
+        super().__init__("a row of an account event cannot be opened")
+        self.others = others
 
 
 class Groups(Protocol):
@@ -183,11 +192,14 @@ class PeerBodies(Protocol):
 
 
 class Memberships(Protocol):
-    """In which groups a user has clients; `add` and `remove` are repeatable. It may lag behind the groups."""
+    """In which groups a user has clients; `add` and `remove` are repeatable. It may lag behind the groups.
+
+    `of` returns the first groups of a user that come after one, in an order that is always the same.
+    """
 
     def add(self, user: bytes, group_id: GroupId) -> None: ...
     def remove(self, user: bytes, group_id: GroupId) -> None: ...
-    def of(self, user: bytes) -> list[GroupId]: ...
+    def of(self, user: bytes, after: GroupId | None = None, most: int = 1_000) -> list[GroupId]: ...
 
 
 class Users(Protocol):
@@ -231,17 +243,21 @@ class Directory(Protocol):
 class AccountEvents(Protocol):
     """What providers said of accounts: work to be done once at least, and then a mark for `MARK_LIFE`.
 
-    `add` stores an event, due at its `next_at`; one that stands already, done or not, becomes due again. `take` leases
-    an event to one worker until `until`, and returns it as it is then, or None where it is not due. `postpone` and
-    `done` change the event as it was taken, and nothing where it was added or taken since; what is done is due no
-    more. `removed` returns the events about a user, done or not, but those that were done `MARK_LIFE` ago or
-    longer. `due` lists events whose time has come, those first that have waited longest; it may lag by a second.
+    `add` stores an event, due at its `next_at`; one that stands already, done or not, becomes due again, and a round
+    that is under way goes on with another to follow. `take` leases an event to one worker until `until`, and returns
+    it as it is then, or None where it is not due; it raises `Spoiled` for one that cannot be opened, which is leased
+    all the same. `postpone`, `advance` and `done` change the event as it was taken, and nothing where it was added or
+    taken since; `advance` says whether it wrote when the event is due and how far it has come, and what is done is due
+    no more. `removed` returns the events about a user, done or not, but those that were done `MARK_LIFE` ago or longer;
+    where some cannot be opened it raises `Spoiled` with the others. `due` lists events whose time has come, those first
+    that have waited longest, whether they can be opened or not; it may lag by a second.
     """
 
-    def add(self, event: AccountEvent) -> None: ...
-    def due(self, now: int, most: int) -> list[AccountEvent]: ...
-    def take(self, event: AccountEvent, now: int, until: int) -> AccountEvent | None: ...
+    def add(self, event: AccountEvent) -> EventName: ...
+    def due(self, now: int, most: int) -> list[EventName]: ...
+    def take(self, name: EventName, now: int, until: int) -> AccountEvent | None: ...
     def postpone(self, event: AccountEvent, next_at: int) -> None: ...
+    def advance(self, event: AccountEvent) -> bool: ...
     def done(self, event: AccountEvent, now: int) -> None: ...
     def removed(self, user: bytes, now: int) -> list[AccountEvent]: ...
 

@@ -194,12 +194,19 @@ class User:
             raise ValueError("a user has a name and a key")
 
 
+EventName = NewType("EventName", bytes)
+"""What an account event is found by; it tells nothing of the event."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccountEvent:
     """A provider's word that a user was deleted or, where a client is named, that this one was removed.
 
     `queues` are the queues that go with it. All of these are its name: the same said again is the same event.
     `version` counts how often it was added and taken, and is only compared.
+
+    The user's groups are gone round in their order: `after` is the one that was begun last, None before the first.
+    `again` is set where another round is needed: to the group that failed last, or at which the event was said again.
     """
 
     user: bytes
@@ -209,6 +216,8 @@ class AccountEvent:
     created_at: int
     next_at: int
     version: int = 0
+    after: GroupId | None = None
+    again: GroupId | None = None
 
     def __post_init__(self) -> None:
         if not self.user or self.client == b"":

@@ -23,6 +23,7 @@ STEPS = [
     ("directory", "remove"),
     ("queue_remover", "remove"),
     ("memberships", "of"),
+    ("account_events", "advance"),
     ("groups", "load"),
     ("objects", "load"),
     ("objects", "put"),
