@@ -118,7 +118,8 @@ def queue_owners() -> Owners:
 @functools.cache
 def queue_reading() -> Reading:
     """Fetching from queues."""
-    return Reading(queue_heads(), queue_entries(), bodies(), queue_authentication(), wiring.clock(), pause)
+    alarms, clock = wiring.alarms(), wiring.clock()
+    return Reading(queue_heads(), queue_entries(), bodies(), queue_authentication(), alarms, clock, pause)
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from chalicelib.services.queueing.ports import QueueEntries, QueueHeads
 from chalicelib.services.queueing.state import Head, QueueId
 from chalicelib.services.queueing.strangers import Strangers
 
-MOST_DISCARDED = 1_000  # Of a deleted queue at once; what is left expires.
+MOST_DISCARDED = 1_000  # Rows by one request; it takes forty calls. What is left expires.
 
 Wanted = TypeVar("Wanted", bound=QSBody)
 
@@ -157,7 +157,7 @@ def discard_all(heads: QueueHeads, entries: QueueEntries, queue_id: QueueId) -> 
     """Remove what a deleted queue held, as far as one request may; the rest expires unseen."""
     (head,) = heads.load([queue_id])
     if head is not None:
-        entries.discard(queue_id, head.acknowledged, min(head.seq, head.acknowledged + MOST_DISCARDED))
+        entries.discard(queue_id, head.discarded, min(head.seq, head.discarded + MOST_DISCARDED))
 
 
 def check_key(asked: UpdateQueue) -> None:

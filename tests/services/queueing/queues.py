@@ -91,7 +91,7 @@ class Qs:
         fetching, limits = Fetching(remote_bodies, pieces, clock), HubLimits(buckets, alarms)
         return cls(
             Owners(heads, entries, authentication, Limits(buckets, digests), digests, clock),
-            Reading(heads, entries, bodies, authentication, clock, wait),
+            Reading(heads, entries, bodies, authentication, alarms, clock, wait),
             Enqueueing(heads, entries, streams, bodies, fetching, configs, limits, digests, clock, wait, domain),
             Upkeep(heads, entries, clock),
             configs,
