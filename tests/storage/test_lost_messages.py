@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
 from chalicelib.services.queueing import reading
@@ -87,7 +88,7 @@ def answered_by_s3(status: int, code: str) -> Iterator[None]:
 
     def refuse(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-        return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, _Body(body))
+        return AWSResponse(request.url, status, HTTPHeaders.from_dict({"Content-Type": "application/xml"}), _Body(body))
 
     events = clients.client("s3", 3).meta.events
     events.register("before-send.s3.GetObject", refuse)
