@@ -8,6 +8,7 @@
 
 The stage is the one whose settings stand in the environment (GLADOS_STAGE, …) or, with `--stage`, in
 `.chalice/config.json`; region and credentials are where boto3 looks for them (AWS_DEFAULT_REGION, AWS_PROFILE, …).
+With `--run DIR` too, it is that stage of a local run with `--state DIR`, which has all of this with it.
 Answers are JSON on standard output; a secret is shown once and kept only as a digest.
 """
 
@@ -202,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m infra.operator", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stage", help="a stage of .chalice/config.json; without it the environment says")
+    parser.add_argument(
+        "--run", type=Path, metavar="DIR", dest="folder", help="the --state of a local run of the stage"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], dict[str, Any]]) -> argparse.ArgumentParser:
@@ -253,11 +257,8 @@ def _parser() -> argparse.ArgumentParser:
 def answer(arguments: Sequence[str]) -> dict[str, Any]:
     """Run one command on the stage of the environment, or of `--stage`, and return what it says."""
     asked = _parser().parse_args(arguments)
-    if asked.stage:
-        settings = json.loads(CONFIG.read_text())["stages"]
-        if asked.stage not in settings:
-            raise NoSuchStage(f"{CONFIG} has no stage {asked.stage}; it has: {', '.join(settings)}")
-        os.environ.update(settings[asked.stage]["environment_variables"])
+    if asked.stage or asked.folder:
+        os.environ.update(_environment(asked.stage, asked.folder))
     if asked.run is not sign_trust_list:
         try:
             config.read()
@@ -268,6 +269,22 @@ def answer(arguments: Sequence[str]) -> dict[str, Any]:
             raise NoSuchStage(str(wrong)) from wrong
     said: dict[str, Any] = asked.run(asked)
     return said
+
+
+def _environment(stage: str | None, folder: Path | None) -> dict[str, str]:
+    """Return the settings of a stage of the project, or of a local run."""
+    if folder is None:
+        where, settings = CONFIG, json.loads(CONFIG.read_text())["stages"]
+        found = {name: said["environment_variables"] for name, said in settings.items()}
+    else:
+        where, ending = folder, ".settings.json"
+        files = {path.name.removesuffix(ending): path for path in sorted(folder.glob(f"*{ending}"))}
+        found = {name: json.loads(path.read_text())["environment"] for name, path in files.items()}
+    if stage not in found:
+        has = f"it has: {', '.join(found)}" if found else "it has none"
+        raise NoSuchStage(f"{where} has no stage {stage}; {has}" if stage else f"name a stage of {where}; {has}")
+    environment: dict[str, str] = found[stage]
+    return environment
 
 
 class NoSuchStage(Exception):

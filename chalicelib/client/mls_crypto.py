@@ -62,7 +62,7 @@ _KEY_SIZES = {AEADId.AES128_GCM: 16, AEADId.AES256_GCM: 32, AEADId.CHACHA20_POLY
 class MemberSuite:
     """One of the RFC's seven suites with everything a member does with it."""
 
-    suite: CipherSuite
+    cipher_suite: CipherSuite
     hpke: Hpke
     aead: type[AESGCM | ChaCha20Poly1305]
     key_size: int
@@ -70,11 +70,11 @@ class MemberSuite:
     @property
     def hash_size(self) -> int:
         """Return KDF.Nh."""
-        return self.suite.hash_size
+        return self.cipher_suite.hash_size
 
     @property
     def _hash(self) -> hashes.HashAlgorithm:
-        return _HASHES[self.suite.hash_name]()
+        return _HASHES[self.cipher_suite.hash_name]()
 
     def mac(self, key: bytes, content: bytes) -> bytes:
         """Return HMAC with the suite's hash."""

@@ -175,7 +175,7 @@ def sign_content(
 ) -> bytes:
     """Return the signature over a content (§6.1)."""
     signed = framed.to_be_signed(wire_format, context)
-    return suite.suite.sign_with_label(private_key, "FramedContentTBS", signed)
+    return suite.cipher_suite.sign_with_label(private_key, "FramedContentTBS", signed)
 
 
 def verify_content(suite: MemberSuite, content: AuthenticatedContent, group: PublicGroup) -> None:
@@ -185,7 +185,9 @@ def verify_content(suite: MemberSuite, content: AuthenticatedContent, group: Pub
     if leaf is None or framed.epoch != group.epoch or framed.group_id != group.context.group_id:
         raise CannotDecrypt("an application message comes from nobody in this epoch")
     signed = framed.to_be_signed(content.wire_format, group.context)
-    suite.suite.verify_with_label(leaf.signature_key, "FramedContentTBS", signed, content.auth.signature, "mls-6.1-1")
+    suite.cipher_suite.verify_with_label(
+        leaf.signature_key, "FramedContentTBS", signed, content.auth.signature, "mls-6.1-1"
+    )
 
 
 def confirmation_tag(suite: MemberSuite, secrets: EpochSecrets, confirmed_transcript_hash: bytes) -> bytes:

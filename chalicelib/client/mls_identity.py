@@ -33,23 +33,23 @@ class Identity:
     ) -> Self:
         """Return a client with a basic credential and a fresh signature key."""
         suite = member_suite(suite_number)
-        private = random(57 if suite.suite.hash_name == "sha512" else 32)
+        private = random(57 if suite.cipher_suite.hash_name == "sha512" else 32)
         capabilities = Capabilities((MLS10,), (suite_number,), extensions, proposals, (BASIC,))
         return cls(suite, Credential(BASIC, name), private, capabilities)
 
     @property
     def cipher_suite(self) -> int:
         """Return the number of the cipher suite."""
-        return self.suite.suite.number
+        return self.suite.cipher_suite.number
 
     @property
     def signature_key(self) -> bytes:
         """Return the public signature key."""
-        return self.suite.suite.signatures.public_key(self.signature_private)
+        return self.suite.cipher_suite.signatures.public_key(self.signature_private)
 
     def sign(self, label: str, content: bytes) -> bytes:
         """SignWithLabel with this client's key."""
-        return self.suite.suite.sign_with_label(self.signature_private, label, content)
+        return self.suite.cipher_suite.sign_with_label(self.signature_private, label, content)
 
     def leaf_node(
         self,
@@ -81,7 +81,7 @@ class Identity:
         init = self.suite.derive_key_pair(random(self.suite.hash_size))
         encryption = self.suite.derive_key_pair(random(self.suite.hash_size))
         leaf = self.leaf_node(encryption.public, LeafNodeSource.KEY_PACKAGE, lifetime=Lifetime(now, now + lifetime))
-        unsigned = KeyPackage(MLS10, self.suite.suite.number, init.public, leaf, (), b"")
+        unsigned = KeyPackage(MLS10, self.suite.cipher_suite.number, init.public, leaf, (), b"")
         signed = dataclasses.replace(unsigned, signature=self.sign("KeyPackageTBS", unsigned.signed))
         return PrivateKeyPackage(self, signed, init.private, encryption)
 

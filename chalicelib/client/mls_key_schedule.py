@@ -69,7 +69,7 @@ class EpochSecrets:
     def export(self, suite: MemberSuite, label: str, context: bytes, size: int) -> bytes:
         """MLS-Exporter (§8.5)."""
         derived = suite.derive_secret(self.exporter_secret, label)
-        return suite.expand_with_label(derived, "exported", suite.suite.hash(context), size)
+        return suite.expand_with_label(derived, "exported", suite.cipher_suite.hash(context), size)
 
 
 def welcome_key_and_nonce(suite: MemberSuite, welcome_secret: bytes) -> tuple[bytes, bytes]:

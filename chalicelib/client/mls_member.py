@@ -109,11 +109,13 @@ class Member:
         """Create a group with one member (§11)."""
         suite = owner.identity.suite
         leaf = owner.public.leaf_node
-        tree = PlainTree.build(suite.suite, policy or Policy(), [leaf])
-        context = GroupContext(MLS10, suite.suite.number, group_id, 0, tree.summary(0).tree_hash, b"", extensions)
+        tree = PlainTree.build(suite.cipher_suite, policy or Policy(), [leaf])
+        context = GroupContext(
+            MLS10, suite.cipher_suite.number, group_id, 0, tree.summary(0).tree_hash, b"", extensions
+        )
         secrets = EpochSecrets.from_epoch_secret(suite, b"", b"", random(suite.hash_size))
         tag = confirmation_tag(suite, secrets, b"")
-        interim = interim_transcript_hash(suite.suite, b"", tag)
+        interim = interim_transcript_hash(suite.cipher_suite, b"", tag)
         group = PublicGroup(context, interim, tag, tree, Support.of([leaf]))
         return cls._in_epoch(owner.identity, group, 0, secrets, {0: owner.encryption})
 
@@ -257,7 +259,7 @@ class Member:
         framed = FramedContent(context.group_id, context.epoch, sender, b"", commit)
         signature = sign_content(suite, self.identity.signature_private, WireFormat.PUBLIC_MESSAGE, framed, context)
         unconfirmed = AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, framed, FramedContentAuthData(signature, b""))
-        confirmed = confirmed_transcript_hash(suite.suite, self.group.interim_transcript_hash, unconfirmed)
+        confirmed = confirmed_transcript_hash(suite.cipher_suite, self.group.interim_transcript_hash, unconfirmed)
         next_context = dataclasses.replace(next_context, confirmed_transcript_hash=confirmed)
         psks = [queued.proposal.psk for queued in committed.proposals if isinstance(queued.proposal, PreSharedKey)]
         psk_secret = find_psk_secret(suite, psks, self.psks, self.resumption)

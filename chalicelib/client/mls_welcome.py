@@ -51,16 +51,16 @@ def make_welcome(
         ciphertext: HPKECiphertext = suite.encrypt_with_label(
             add.key_package.init_key, "Welcome", sealed, inside.encode()
         )
-        entries.append(EncryptedGroupSecrets(add.key_package.reference(suite.suite), ciphertext))
-    return Welcome(suite.suite.number, tuple(entries), sealed)
+        entries.append(EncryptedGroupSecrets(add.key_package.reference(suite.cipher_suite), ciphertext))
+    return Welcome(suite.cipher_suite.number, tuple(entries), sealed)
 
 
 def open_group_secrets(owner: PrivateKeyPackage, welcome: Welcome) -> GroupSecrets:
     """Open what a Welcome has for the owner of a KeyPackage."""
     suite = owner.identity.suite
-    reference = owner.public.reference(suite.suite)
+    reference = owner.public.reference(suite.cipher_suite)
     for entry in welcome.secrets:
-        if entry.new_member == reference and welcome.cipher_suite == suite.suite.number:
+        if entry.new_member == reference and welcome.cipher_suite == suite.cipher_suite.number:
             opened = suite.decrypt_with_label(
                 owner.init_private, "Welcome", welcome.encrypted_group_info, entry.encrypted_group_secrets
             )

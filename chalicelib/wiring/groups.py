@@ -6,6 +6,7 @@ from chalicelib import wiring
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.account_desk import AccountDesk
 from chalicelib.services.delivery.admission import Admission
+from chalicelib.services.delivery.breaker import Breaker
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
@@ -237,6 +238,12 @@ def enclosures() -> Enclosures:
 
 
 @functools.cache
+def breaker() -> Breaker:
+    """Which domains did not answer this process a moment ago."""
+    return Breaker(wiring.clock())
+
+
+@functools.cache
 def fanout() -> Fanout:
     """Delivering what groups' logs say."""
     domain = delivery.config().ds_domain
@@ -249,6 +256,7 @@ def fanout() -> Fanout:
         ),
         enclosures(),
         removals(),
+        breaker(),
         wiring.alarms(),
         domain,
     )

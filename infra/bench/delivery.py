@@ -18,6 +18,7 @@ from pathlib import Path
 
 from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
+from chalicelib.services.delivery.sweeping import WORK
 from chalicelib.wiring import groups
 from infra.bench import _growth
 from infra.bench._counted import Tally, counted
@@ -206,7 +207,7 @@ def fan_out(service: Service, owner: Owner, members: int, grown: Growth) -> Iter
             yield Row(f"{who}: recipients", recipients / seconds, "/s")
             yield Row(f"{who}: until the last queue has it", seconds, "s")
         with counted() as swept:
-            groups.sweep().wake(group.group_id)
+            groups.sweep().wake(group.group_id, milliseconds() + WORK)
         yield Row("  the sweep after it", swept.total, "calls")
     finally:
         for worker in workers:

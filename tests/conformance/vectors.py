@@ -109,7 +109,7 @@ def check_crypto_basics(vector: Vector) -> None:
     """Check labelled hashing, derivation, signing and encryption of one suite."""
     suite = member_suite(vector["cipher_suite"])
     case = vector["ref_hash"]
-    equal(suite.suite.ref_hash(case["label"], unhex(case["value"])), case["out"])
+    equal(suite.cipher_suite.ref_hash(case["label"], unhex(case["value"])), case["out"])
     case = vector["expand_with_label"]
     derived = suite.expand_with_label(unhex(case["secret"]), case["label"], unhex(case["context"]), case["length"])
     equal(derived, case["out"])
@@ -229,11 +229,11 @@ def check_transcript_hashes(vector: Vector) -> None:
     suite = member_suite(vector["cipher_suite"])
     content = decode(AuthenticatedContent.read, unhex(vector["authenticated_content"]))
     equal(content.encode(), vector["authenticated_content"])
-    confirmed = confirmed_transcript_hash(suite.suite, unhex(vector["interim_transcript_hash_before"]), content)
+    confirmed = confirmed_transcript_hash(suite.cipher_suite, unhex(vector["interim_transcript_hash_before"]), content)
     equal(confirmed, vector["confirmed_transcript_hash_after"])
     tag = content.auth.confirmation_tag or b""
     equal(
-        interim_transcript_hash(suite.suite, confirmed, tag),
+        interim_transcript_hash(suite.cipher_suite, confirmed, tag),
         vector["interim_transcript_hash_after"],
     )
     equal(suite.mac(unhex(vector["confirmation_key"]), confirmed), tag.hex())
@@ -301,13 +301,13 @@ def check_secret_tree(vector: Vector) -> None:
 def check_treekem(vector: Vector) -> None:
     """Merge update paths into a tree, and decrypt their path secrets for every leaf whose keys are given."""
     suite = member_suite(vector["cipher_suite"])
-    tree = decode_tree(suite.suite, POLICY, unhex(vector["ratchet_tree"]))
+    tree = decode_tree(suite.cipher_suite, POLICY, unhex(vector["ratchet_tree"]))
     members = {}
     for private in vector["leaves_private"]:
         draft, leaf_index = Draft(tree), private["index"]
         leaf = draft.leaf(leaf_index)
         assert leaf is not None
-        equal(suite.suite.signatures.public_key(unhex(private["signature_priv"])), leaf.signature_key.hex())
+        equal(suite.cipher_suite.signatures.public_key(unhex(private["signature_priv"])), leaf.signature_key.hex())
         keys = {2 * leaf_index: KeyPair(unhex(private["encryption_priv"]), leaf.encryption_key)}
         for known in private["path_secrets"]:
             pair = suite.derive_key_pair(suite.derive_secret(unhex(known["path_secret"]), "node"))
@@ -321,7 +321,7 @@ def check_treekem(vector: Vector) -> None:
 def _check_update_path(vector: Vector, update: Vector, tree: PlainTree, members: dict[int, dict[int, KeyPair]]) -> None:
     suite, sender = member_suite(vector["cipher_suite"]), update["sender"]
     path = decode(UpdatePath.read, unhex(update["update_path"]))
-    path.leaf_node.verify_signature(suite.suite, unhex(vector["group_id"]), sender)
+    path.leaf_node.verify_signature(suite.cipher_suite, unhex(vector["group_id"]), sender)
     draft = Draft(tree)
     draft.put(2 * sender, path.leaf_node)
     equal(draft.merge_keys(sender, [node.encryption_key for node in path.nodes]), _hex(path.leaf_node.parent_hash))
@@ -367,7 +367,7 @@ def check_message_protection(vector: Vector) -> None:
         return SecretTree(suite, unhex(vector["encryption_secret"]), 2)
 
     def verify(content: AuthenticatedContent) -> None:
-        suite.suite.verify_with_label(
+        suite.cipher_suite.verify_with_label(
             unhex(vector["signature_pub"]),
             "FramedContentTBS",
             content.content.to_be_signed(content.wire_format, context),
@@ -420,7 +420,7 @@ def check_welcome(vector: Vector) -> None:
     welcome = decode_message(unhex(vector["welcome"])).body
     assert isinstance(key_package, KeyPackage)
     assert isinstance(welcome, Welcome)
-    reference = key_package.reference(suite.suite)
+    reference = key_package.reference(suite.cipher_suite)
     (entry,) = [entry for entry in welcome.secrets if entry.new_member == reference]
     opened = suite.decrypt_with_label(
         unhex(vector["init_priv"]), "Welcome", welcome.encrypted_group_info, entry.encrypted_group_secrets
@@ -429,7 +429,7 @@ def check_welcome(vector: Vector) -> None:
     keyed = suite.extract(joiner_secret, bytes(suite.hash_size))
     key, nonce = welcome_key_and_nonce(suite, suite.derive_secret(keyed, "welcome"))
     info = decode(GroupInfo.read, suite.open(key, nonce, b"", welcome.encrypted_group_info))
-    info.verify_signature(suite.suite, unhex(vector["signer_pub"]))
+    info.verify_signature(suite.cipher_suite, unhex(vector["signer_pub"]))
     secrets = EpochSecrets.from_joiner_secret(suite, joiner_secret, bytes(suite.hash_size), info.group_context.encode())
     tag = confirmation_tag(suite, secrets, info.group_context.confirmed_transcript_hash)
     equal(tag, info.confirmation_tag.hex())
@@ -447,7 +447,7 @@ def check_passive_client(vector: Vector) -> None:
     assert isinstance(key_package, KeyPackage)
     assert isinstance(welcome, Welcome)
     leaf = key_package.leaf_node
-    equal(suite.suite.signatures.public_key(unhex(vector["signature_priv"])), leaf.signature_key.hex())
+    equal(suite.cipher_suite.signatures.public_key(unhex(vector["signature_priv"])), leaf.signature_key.hex())
     identity = Identity(suite, leaf.credential, unhex(vector["signature_priv"]), leaf.capabilities)
     pair = KeyPair(unhex(vector["encryption_priv"]), leaf.encryption_key)
     owner = PrivateKeyPackage(identity, key_package, unhex(vector["init_priv"]), pair)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 import ssl
 import subprocess
@@ -178,6 +179,13 @@ def test_the_least_program_of_an_integrator_holds(run: Run) -> None:
     command = [sys.executable, "-m", "infra.local.hello", str(run.said.parent)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("bob read: Hello, Bob.\nalice read: Hello, Alice.\n", 0), done.stderr
+
+
+def test_an_operator_works_on_a_stage_of_a_local_run(run: Run) -> None:
+    command = [sys.executable, "-m", "infra.operator", "--run", str(run.said.parent), "--stage", "ds-eu"]
+    done = subprocess.run([*command, "show", "alpha"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["domain"] == "alpha.example"
 
 
 def test_a_user_needs_its_own_provider(world: Outsider, services: Services) -> None:

@@ -45,6 +45,8 @@ def operator(*arguments: str, environment: dict[str, str]) -> subprocess.Complet
     [
         (["keys"], {}, 2, "the environment lacks GLADOS_ROLE"),
         (["--stage", "gp-xx", "keys"], {}, 2, "has no stage gp-xx; it has: gp-eu"),
+        (["--stage", "gp-eu", "--run", "/none", "keys"], {}, 2, "/none has no stage gp-eu; it has none"),
+        (["--run", "/none", "keys"], {}, 2, "name a stage of /none"),
         (["rotate-key", "indx"], STAGE, 2, "invalid choice: 'indx'"),
         (["--stage", "gp-eu", "keys"], {}, 2, "names no AWS region; set AWS_DEFAULT_REGION"),
         (["--stage", "gp-eu", "keys"], {"AWS_REGION": "eu-central-1"}, 2, "set AWS_DEFAULT_REGION"),

@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.config import Role
 from chalicelib.protocol.timestamps import SECOND
-from chalicelib.services.delivery import account_desk, fanout
+from chalicelib.services.delivery import account_desk, fanout, sweeping
 from chalicelib.services.delivery import upkeep as delivery_upkeep
 from chalicelib.services.queueing import upkeep as queueing_upkeep
 from infra.package import REPOSITORY, NotPackaged, package, stages
@@ -225,6 +225,7 @@ def test_workers_end_before_they_are_killed() -> None:
     said = settings(STAGES[0])["lambda_functions"]
     ends = {
         "fan_out": fanout.WORK,
+        "sweep_fanout": sweeping.WORK,
         "sweep_accounts": account_desk.WORK,
         "tend_groups": delivery_upkeep.STEP,
         "expire_queues": queueing_upkeep.TIME,

@@ -15,6 +15,7 @@ from chalicelib.protocol.delivery.messages import DSMessage
 from chalicelib.protocol.delivery.queueing import ClientQueueConfig
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.delivery.asking import Asked
+from chalicelib.services.delivery.breaker import Breaker
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.domains import QueueDomains
 from chalicelib.services.delivery.enclosures import Enclosures
@@ -28,7 +29,7 @@ from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.senders import Senders
 from chalicelib.services.delivery.sending import Sending
-from chalicelib.services.delivery.sweeping import Sweep
+from chalicelib.services.delivery.sweeping import WORK, Sweep
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.delivery.vouching import Vouching
 from chalicelib.services.limits import Limits
@@ -84,6 +85,7 @@ class Container:
             ),
             Enclosures(ds.peer_bodies, EU),
             removals,
+            Breaker(clock),
             alarms,
             EU,
         )
@@ -187,7 +189,7 @@ def test_a_message_to_a_whole_shard_is_a_twentieth_of_a_call_for_each(
         if number:  # At first the shard is new.
             assert calls <= Counter(UpdateItem=1, Query=2, BatchGetItem=8, PutItem=3, TransactWriteItems=10)
             assert calls.total() <= 0.05 * 500
-    service.sweep.wake(group.group_id)
+    service.sweep.wake(group.group_id, service.clock() + WORK)
     seq = service.ds.head(group.group_id).seq
     assert {shard.cursor for shard in service.ds.shards.of(group.group_id)} == {seq}
     assert group.group_id not in service.ds.wakes.due(service.clock() + DAY, 100)
@@ -195,9 +197,9 @@ def test_a_message_to_a_whole_shard_is_a_twentieth_of_a_call_for_each(
 
 def test_a_group_that_is_delivered_is_looked_at_and_not_worked_on(service: Container) -> None:
     group = service.group(40)
-    service.sweep.wake(group.group_id)
+    service.sweep.wake(group.group_id, service.clock() + WORK)
     with counted() as calls:
-        service.sweep.wake(group.group_id)
+        service.sweep.wake(group.group_id, service.clock() + WORK)
     assert calls <= Counter(BatchGetItem=1, Query=1, DeleteItem=1)
 
 

@@ -52,9 +52,10 @@ class Fanout:
     alarms: Alarms
     clock: Clock
 
-    def deliver(self, group_id: GroupId, number: int) -> None:
+    def deliver(self, group_id: GroupId, number: int, work: int = WORK) -> None:
         """Deliver one shard's rows that are due; nothing happens while another worker has the shard.
 
+        After so many milliseconds of work it is given back, with a hint that there is more.
         Raises `Unreadable` where it goes no further because of a row, after everything else is done.
         """
         began = self.clock()
@@ -63,7 +64,7 @@ class Fanout:
             return
         # Lost: the lease ran out and another worker has the shard. What was sent twice, the other side knows.
         with contextlib.suppress(Lost):
-            self._work(shard, began + WORK)
+            self._work(shard, began + work)
 
     def due(self, shard: Shard) -> str | None:
         """Return the domain that was left behind and has been due longest, if one is."""

@@ -2,6 +2,9 @@
 
 The stream of a group's shard at a domain has a row's `seq` wherever the row has a recipient there; `prev_seq` is the
 one before, so the other side sees a gap. A row that is too large for a request goes by reference (`enclosures`).
+
+What fails while the request is made of the row is the row's own fault, and what fails while it is on its way is not,
+whatever it is: a defect of ours, or a certificate that cannot be read, must not cost a single row.
 """
 
 import dataclasses
@@ -19,6 +22,7 @@ from chalicelib.protocol.delivery.queueing import (
 from chalicelib.protocol.mls.framing import MLSMessage
 from chalicelib.protocol.mls.welcome import Welcome
 from chalicelib.protocol.tls import STORED_ELEMENTS, decode
+from chalicelib.services.delivery.breaker import Breaker
 from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.ports import QueueingServices, StreamGap
 from chalicelib.services.delivery.recipients import is_spoiled
@@ -46,6 +50,7 @@ class Posting:
     queueing: QueueingServices
     enclosures: Enclosures
     removals: Removals
+    breaker: Breaker
     alarms: Alarms
     domain: str
 
@@ -55,16 +60,27 @@ class Posting:
         Raises `Down` where it is to be tried again, `RefusedForGood` where that will not help, and `StreamGap`.
         """
         try:
-            return self._offer(shard, row, domain, recipients)
+            request, order = self._request(shard, row, domain, recipients)
         except Exception as failure:
             if is_spoiled(failure):
                 raise RefusedForGood from failure
             raise
-
-    def _offer(self, shard: Shard, row: LogRow, domain: str, recipients: Sequence[Recipient]) -> Shard:
-        deliveries, order = _deliveries(row, recipients)
         if not order:
             return shard
+        response = self._offer(domain, request)
+        if len(response.results) != len(order):
+            raise Down
+        try:
+            self._note(shard.group_id, row, order, response)
+        except Exception:  # noqa: BLE001 (the row is delivered; a queue that is gone says so again with the next one)
+            self.alarms.raise_("removal-failed", domain)
+        return dataclasses.replace(shard, sent={**shard.sent, domain: row.seq})
+
+    def _request(
+        self, shard: Shard, row: LogRow, domain: str, recipients: Sequence[Recipient]
+    ) -> tuple[EnqueueRequest, Sequence[Recipient]]:
+        """Return what a domain is asked, and the recipients in the order in which it answers for them."""
+        deliveries, order = _deliveries(row, recipients)
         request = EnqueueRequest(
             hub=Domain(self.domain),
             group_id=shard.group_id,
@@ -74,23 +90,37 @@ class Posting:
             accepted_at_ms=row.accepted_at,
             deliveries=deliveries,
         )
+        if order:
+            request.encode()  # What cannot travel is found out here, where it is the row's fault.
+        return request, order
+
+    def _offer(self, domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        """Ask a domain and return its answer, or raise `Down`, `RefusedForGood` or `StreamGap`."""
         try:
-            response = self.queueing.enqueue(domain, self.enclosures.fit(domain, request))
+            return self._ask(domain, request)
         except Unreachable as failure:
             raise Down from failure
         except Refused as failure:
             raise Down if failure.status in LATER or failure.status >= 500 else RefusedForGood from failure
         except StreamGap as gap:
-            if gap.expected >= row.seq:
+            if gap.expected >= request.seq:
                 raise Down from gap  # It claims to have more than it was ever sent; a row it has is no gap.
             raise
-        if len(response.results) != len(order):
-            raise Down
-        try:
-            self._note(shard.group_id, row, order, response)
-        except Exception:  # noqa: BLE001 (the row is delivered; a queue that is gone says so again with the next one)
-            self.alarms.raise_("removal-failed", domain)
-        return dataclasses.replace(shard, sent={**shard.sent, domain: row.seq})
+        except Exception as failure:
+            if not is_spoiled(failure):
+                raise
+            # A defect on the way to one domain, and most likely the same the next time: the others must not wait.
+            self.alarms.raise_("domain-call-failed", type(failure).__name__)
+            raise Down from failure
+
+    def _ask(self, domain: str, request: EnqueueRequest) -> EnqueueResponse:
+        if domain == self.domain:
+            return self.queueing.enqueue(domain, request)
+        if self.breaker.is_open(domain):
+            raise Unreachable("the domain did not answer a moment ago")
+        fitting = self.enclosures.fit(domain, request)
+        with self.breaker.asking(domain):
+            return self.queueing.enqueue(domain, fitting)
 
     def _note(self, group_id: GroupId, row: LogRow, recipients: Sequence[Recipient], response: EnqueueResponse) -> None:
         """Act on what became of each recipient: a queue that is gone means a client that is gone (-02 §6)."""

@@ -3,6 +3,9 @@
 A group is awake from the transaction that gave it something to do until all of it is done. Hints make it faster; what
 this schedule finds by itself needs none.
 
+A sweep gives each shard some seconds; where more is to do, a hint has a worker go on with it. Who waits longest comes
+first, among the shards of a group, too: so a domain that keeps a sweep busy delays the others, and starves none.
+
 After a table was restored a group may be awake that is not there, or for rows that its log does not have. They cannot
 be on their way: they were written with the wake-up in one transaction, and are read after it was seen. Should they be
 written just now, a new wake-up came with them; it stays, because the head is asked once more, in the transaction that
@@ -11,7 +14,7 @@ removes the old one.
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chalicelib.protocol.delivery.refusals import UnknownGroup
 from chalicelib.protocol.delivery.removals import LAPSE
@@ -23,6 +26,12 @@ from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Head, Shard
 from chalicelib.services.delivery.vault import Vault
 from chalicelib.services.failures import Failures
 from chalicelib.services.ports import Alarms, Clock
+
+WORK = MINUTE
+"""How long one sweep begins further shards; half of it is for groups that have something new."""
+
+TURN = 10 * SECOND
+"""How long it stays with one of them; a request that it has begun then takes some seconds."""
 
 SWEEP = 200
 """How many groups one sweep looks after that have something new."""
@@ -46,19 +55,27 @@ class Sweep:
 
     def sweep(self) -> int:
         """Do what is due for every group, whether or not a hint came, and return how many those were."""
-        # Groups that only wait for a domain which is down may be many: they come after those with something new.
-        due = self.wakes.due(self.clock(), SWEEP)
-        due += self.wakes.due(self.clock(), SWEEP_WAITING, waiting=True)
+        began = self.clock()
         with Failures() as failures:
-            for group_id in due:
-                with failures.kept():
-                    # Before the work: who dies over it says nothing after, and no sweep must begin with it again.
-                    self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
-                    self.wake(group_id)
+            # Groups that only wait for a domain which is down may be many: they come after those with something new.
+            new = self._sweep(failures, self.wakes.due(began, SWEEP), began + WORK // 2)
+            # Those may take all the time there is, where a domain is slow: so they have half of it.
+            waiting = self.wakes.due(began, SWEEP_WAITING, waiting=True)
+            return new + self._sweep(failures, waiting, began + WORK)
+
+    def _sweep(self, failures: Failures, due: Sequence[GroupId], until: int) -> int:
+        """Bring groups forward until the time is up; the others stay due, and come first the next time."""
+        for number, group_id in enumerate(due):
+            if self.clock() >= until:
+                return number
+            with failures.kept():
+                # Before the work: who dies over it says nothing after, and no sweep must begin with it again.
+                self.wakes.postpone(group_id, self.clock() + MINUTE, waiting=True)
+                self.wake(group_id, until)
         return len(due)
 
-    def wake(self, group_id: GroupId) -> None:
-        """Bring one group forward, and forget it once nothing is left to do."""
+    def wake(self, group_id: GroupId, until: int) -> None:
+        """Bring one group forward, and forget it once nothing is left to do; no shard is begun after `until`."""
         head, _ = self.groups.load(group_id, b"")
         if head is None:
             # A crash after this line counts it twice; the other way round it might never be told.
@@ -70,12 +87,14 @@ class Sweep:
             # It was purged: what nobody had come for until then is older than the log goes back.
             self._rest(head)
             return
-        undone = [number for number in _numbers(head) if self._is_undone(shards.get(number), head)]
+        undone = self._undone(head, shards)
         lapses_at: int | None = None
         with Failures() as failures:
             for number in undone:
+                if self.clock() >= until:
+                    break
                 with failures.kept():
-                    self.fanout.deliver(group_id, number)
+                    self.fanout.deliver(group_id, number, TURN)
             with failures.kept():
                 lapses_at = self._lapse(head)
         if undone:
@@ -118,8 +137,16 @@ class Sweep:
     def _shards(self, group_id: GroupId) -> dict[int, Shard]:
         return {shard.shard: shard for shard in self.shards.of(group_id)}
 
-    def _is_undone(self, shard: Shard | None, head: Head) -> bool:
-        return shard is None or shard.cursor < head.seq or self.fanout.due(shard) is not None
+    def _undone(self, head: Head, shards: Mapping[int, Shard]) -> Sequence[int]:
+        """Return the shards with something to do: those with new rows first, then by how long a domain has been due."""
+        since = dict[int, int]()
+        for number in _numbers(head):
+            shard = shards.get(number)
+            if shard is None or shard.cursor < head.seq:
+                since[number] = 0
+            elif (domain := self.fanout.due(shard)) is not None:
+                since[number] = shard.behind[domain].next_at
+        return sorted(since, key=lambda number: since[number])
 
 
 def _numbers(head: Head) -> Sequence[int]:

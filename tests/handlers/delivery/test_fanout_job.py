@@ -34,6 +34,11 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     return heard
 
 
+def test_workers_and_sweeps_of_one_process_know_of_the_same_silent_domains(edge: Edge) -> None:
+    assert groups.fanout() is groups.fanout() is groups.sweep().fanout
+    assert groups.fanout().posting.breaker is groups.breaker()
+
+
 def hand_over(edge: Edge, body: str) -> None:
     edge.client.lambda_.invoke("fan_out", edge.client.events.generate_sqs_event([body], "fanout"))
 

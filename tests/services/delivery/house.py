@@ -11,6 +11,7 @@ from chalicelib.protocol.timestamps import DAY
 from chalicelib.protocol.tls import TREE_ELEMENTS, decode
 from chalicelib.services.delivery.account_desk import AccountDesk
 from chalicelib.services.delivery.admission import Admission
+from chalicelib.services.delivery.breaker import Breaker
 from chalicelib.services.delivery.commits import Commits
 from chalicelib.services.delivery.creation import Creation
 from chalicelib.services.delivery.desk import Desk
@@ -114,7 +115,14 @@ class House:
             world.shards,
             world.hints,
             Recipients(self.vault),
-            Posting(world.queueing_services, self.enclosures, self.removals, world.alarms, world.domain),
+            Posting(
+                world.queueing_services,
+                self.enclosures,
+                self.removals,
+                Breaker(world.clock),
+                world.alarms,
+                world.domain,
+            ),
             MembershipLog(world.memberships, self._notice),
             world.alarms,
             world.clock,

@@ -151,7 +151,7 @@ class Person:
     def adding(self, *people: "Person", kind: type[Adding] = AddUsers) -> tuple[DSMessage, Pending]:
         packages = {person: person.key_package().public for person in people}
         pending = self.commit(*(Add(package) for package in packages.values()))
-        suite = self.member.suite.suite
+        suite = self.member.suite.cipher_suite
         added = tuple(AddedClient(package.reference(suite), person.queue) for person, package in packages.items())
         welcomes = () if pending.welcome is None else (pending.welcome,)
         return self.as_member(kind(update_of(pending), welcomes, added)), pending
@@ -183,7 +183,7 @@ class Person:
 
     @property
     def member_suite(self) -> CipherSuite:
-        return self.identity.suite.suite
+        return self.identity.suite.cipher_suite
 
     def receive(self, message: MLSMessage | bytes) -> bytes | None:
         """Take in a message; return what it says if it is an application message."""

@@ -32,8 +32,8 @@ def refusing(house: House, seq: int, error: Exception) -> list[int]:
 
 @pytest.mark.parametrize(
     "error",
-    [*(Refused(status, "for good") for status in (400, 403, 413, 422)), ValueError("it cannot be encoded")],
-    ids=["400", "403", "413", "422", "cannot be sent"],
+    [Refused(status, "for good") for status in (400, 403, 413, 422)],
+    ids=["400", "403", "413", "422"],
 )
 def test_a_row_that_is_refused_for_good_is_passed_over(
     house: House, alice: Person, bob: Person, carol: Person, group: GroupId, error: Exception

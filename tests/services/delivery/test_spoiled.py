@@ -12,6 +12,7 @@ from chalicelib.client.mls_framing import InvalidTag
 from chalicelib.protocol.delivery.responses import Ok
 from chalicelib.protocol.mls.chunks import Ref
 from chalicelib.protocol.mls.proposals import Remove
+from chalicelib.services.delivery.enclosures import Enclosures
 from chalicelib.services.delivery.fanout import POISONED
 from chalicelib.services.delivery.recipients import Unreadable
 from chalicelib.services.delivery.state import MEMBERSHIPS, GroupId, Kind, LogRow
@@ -159,6 +160,88 @@ def test_an_outage_is_waited_for(
     house.deliver()
     assert bob.catch_up() == [b"hello"]
     assert alarms(house, "row-skipped") == alarms(house, "row-unreadable") == 0
+
+
+DEFECTS = [
+    UnicodeEncodeError("ascii", "\u017d", 0, 1, "an authority's certificates are read with what is no certificate"),
+    ValueError("a defect"),
+    KeyError("a defect"),
+    TypeError("a defect"),
+    ZeroDivisionError("a defect"),
+]
+
+
+@pytest.mark.parametrize("error", DEFECTS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("at_home", [False, True], ids=["elsewhere", "at home"])
+def test_a_defect_on_the_way_to_a_domain_costs_no_row_and_holds_up_no_other_domain(
+    house: House,
+    alice: Person,
+    bob: Person,
+    carol: Person,
+    group: GroupId,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    at_home: bool,
+) -> None:
+    """It looks like what a spoiled row does, but the row had been read, and the request been made of it."""
+    house.deliver()
+    meets, other = (bob, carol) if at_home else (carol, bob)
+    enqueue = house.world.queueing_services.enqueue
+
+    def failing(domain: str, request: Any) -> Any:
+        if domain == meets.domain:
+            raise error
+        return enqueue(domain, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.world.queueing_services, "enqueue", failing)
+        alice.say(b"hello")
+        for _ in range(120):
+            house.deliver()
+        assert other.catch_up() == [b"hello"]
+    assert ("domain-call-failed", type(error).__name__) in house.world.alarms.raised
+    house.world.clock.advance(10 * MINUTE)
+    house.deliver()
+    assert meets.catch_up() == [b"hello"]
+    assert alarms(house, "row-skipped") == alarms(house, "row-unreadable") == 0
+
+
+def test_so_does_one_where_what_is_too_large_is_kept_for_a_domain(
+    house: House, alice: Person, carol: Person, group: GroupId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> Any:
+        raise ValueError("a parameter of the call is wrong")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Enclosures, "fit", failing)
+        alice.say(b"hello")
+        for _ in range(60):
+            house.deliver()
+    house.world.clock.advance(10 * MINUTE)
+    house.deliver()
+    assert carol.catch_up() == [b"hello"]
+
+
+UNSENDABLE: dict[str, Spoil] = {
+    "what it says is Welcomes are none": lambda row: dataclasses.replace(
+        row, kind=Kind.WELCOME, body=b"no Welcomes", joiners=((b"bob", 1), (b"carol", 2))
+    ),
+    "a number in it is too large": lambda row: dataclasses.replace(row, accepted_at=1 << 64),
+}
+
+
+@pytest.mark.parametrize("how", UNSENDABLE.values(), ids=UNSENDABLE)
+def test_a_row_of_which_no_request_can_be_made_is_passed_over_for_each_domain(
+    house: House, alice: Person, bob: Person, carol: Person, group: GroupId, how: Spoil
+) -> None:
+    house.deliver()
+    alice.say(b"lost")
+    spoil(house, how)
+    alice.say(b"after")
+    for _ in range(60):
+        house.deliver()
+    assert bob.catch_up() == carol.catch_up() == [b"after"]
+    assert alarms(house, "row-skipped") == 2
 
 
 def test_a_domain_that_was_behind_gets_what_it_can_meanwhile(
