@@ -15,9 +15,10 @@ from chalicelib.services.queueing import reading
 from chalicelib.services.queueing.state import LARGEST_ANSWER
 from chalicelib.storage import clients, queueing_bodies
 from chalicelib.storage.digests import AwsDigests
-from chalicelib.storage.dynamodb import Database, Delete, Item, Put, blob
+from chalicelib.storage.dynamodb import Database, Delete, Item, Put, Update, blob
 from chalicelib.storage.objects import Objects
 from chalicelib.storage.queueing_bodies import BODIES, AwsBodies
+from chalicelib.storage.queueing_heads import QUEUES, head_key
 from tests.contracts import aws, queueing
 from tests.contracts.queueing import QueuePorts
 from tests.fakes.clock import SettableClock
@@ -152,3 +153,17 @@ def test_letting_go_of_very_many_entries_takes_so_many_calls_and_no_more(
     with counted() as calls:
         alice.acknowledge(130)
     assert calls == {"BatchGetItem": 1}
+
+
+def test_a_head_that_was_written_before_rows_were_counted_has_removed_them_all(stage: str, ports: QueuePorts) -> None:
+    qs = ports.qs()
+    alice, hub = qs.owner("alice"), Hub(qs)
+    for number in range(4):
+        hub.send(b"%d" % number, alice)
+    alice.acknowledge(3)
+    Database(stage).write(Update(QUEUES, head_key(alice.queue_id), "REMOVE #discarded"))
+    (head,) = ports.heads.load([alice.queue_id])
+    assert head is not None
+    assert (head.acknowledged, head.discarded) == (3, 3)
+    alice.acknowledge(4)
+    assert alice.fetch().acknowledged == 4
