@@ -164,6 +164,7 @@ class QueueClient:
                 page = self.fetch(finished, wait, most)
                 acknowledged = page.acknowledged
                 finished = max(finished, acknowledged)
+                passed = not page.entries and page.last > finished
                 for entry in page.entries:
                     if self._is_new(entry):
                         try:
@@ -175,12 +176,12 @@ class QueueClient:
                         yield dataclasses.replace(entry, message=message)
                         self._remember(entry)
                     finished = entry.number
-                if not page.entries:
-                    finished = max(finished, page.last)  # What there was has expired.
+                if passed:
+                    finished = page.last  # What there was has expired or is lost.
                 if finished > acknowledged:
                     self.acknowledge(finished)
                     acknowledged = finished
-                if not page.entries and not forever:
+                if not (page.entries or passed or forever):
                     return
         except GeneratorExit:
             if finished > acknowledged:

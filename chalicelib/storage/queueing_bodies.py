@@ -5,9 +5,15 @@
 What lies in S3 is encrypted with the stage's key and not sealed by us, so that a link can lead a client to it.
 There a message is written before its row; the bucket forgets what is under `bodies/` after 38 days, and no row
 lasts longer.
+
+A message is *gone* where DynamoDB's consistent read finds no row, where S3 says that there is no such object, and
+where what lies there is not what was sealed. Nothing else is said by a call that fails; nor by a key that we do not
+have, since our view of the keys may be some seconds old.
 """
 
 from collections.abc import Collection
+
+from cryptography.exceptions import InvalidTag
 
 from chalicelib.protocol.timestamps import DAY
 from chalicelib.services.ports import Clock, Digests
@@ -49,21 +55,33 @@ class AwsBodies:
             return  # It is there.
 
     def get(self, wanted: Collection[bytes]) -> dict[bytes, bytes]:
-        """Return messages by their SHA-256; raise `LookupError` if one is not there, or not any more."""
+        """Return messages by their SHA-256, without those that are gone for good."""
         asked = list(wanted)
         rows = self.database.batch_get([(BODIES, {"b": self._name(sha256)}) for sha256 in asked])
-        return {sha256: self._message(sha256, row) for sha256, row in zip(asked, rows, strict=True)}
+        messages = {sha256: self._message(sha256, row) for sha256, row in zip(asked, rows, strict=True)}
+        return {sha256: message for sha256, message in messages.items() if message is not None}
 
-    def link(self, sha256: bytes) -> str:
-        """Return a URL by which anybody may fetch a large message for five minutes."""
-        return self.objects.link(_object(self._name(sha256)))
+    def link(self, sha256: bytes) -> str | None:
+        """Return a URL by which anybody may fetch a large message for five minutes, or None if it is gone for good."""
+        name = _object(self._name(sha256))
+        try:
+            self.objects.get_range(name, 0, 1)  # S3 tells a GET, and not a HEAD, whether object or bucket is missing.
+        except LookupError:
+            return None
+        return self.objects.link(name)
 
-    def _message(self, sha256: bytes, row: Item | None) -> bytes:
+    def _message(self, sha256: bytes, row: Item | None) -> bytes | None:
         if row is None or number(row, "until") <= self.clock():
-            raise LookupError("a message is not stored, or not any more")
+            return None
         if "sealed" in row:
-            return self.sealer.open(BODIES, self._name(sha256), blob(row, "sealed"))
-        return self.objects.get(_object(blob(row, "b")))
+            try:
+                return self.sealer.open(BODIES, self._name(sha256), blob(row, "sealed"))
+            except InvalidTag:
+                return None
+        try:
+            return self.objects.get(_object(blob(row, "b")))
+        except LookupError:
+            return None
 
     def _name(self, sha256: bytes) -> bytes:
         return self.digests.digest("queue body", sha256)

@@ -74,10 +74,10 @@ class AwsQueueHeads:
         """Note that the client has been here."""
         self._try(queue_id, "SET #active_at = :now", f"{_LIVES} AND #active_at < :now", {"now": now})
 
-    def mark(self, queue_id: QueueId, up_to: int, freed: int, look_again_at: int) -> None:
+    def mark(self, queue_id: QueueId, up_to: int, freed: int, look_again_at: int, discarded: int) -> None:
         """Raise the marks up to which entries are gone; they never go back."""
-        change = "SET #acknowledged = :up_to, #freed = :freed, #look_again_at = :look_again_at"
-        values: Item = {"up_to": up_to, "freed": freed, "look_again_at": look_again_at}
+        change = "SET #acknowledged = :up_to, #freed = :freed, #look_again_at = :look_again_at, #discarded = :discarded"
+        values: Item = {"up_to": up_to, "freed": freed, "look_again_at": look_again_at, "discarded": discarded}
         condition = f"{_LIVES} AND #acknowledged <= :up_to AND #freed <= :freed"
         self._try(queue_id, change, condition, values)
 
@@ -126,6 +126,7 @@ def _row(head: Head) -> Item:
         "total": head.total,
         "acknowledged": head.acknowledged,
         "freed": head.freed,
+        "discarded": head.discarded,
         "look_again_at": head.look_again_at,
         "last_stream": head.last_stream,
         "last_seq": head.last_seq,
@@ -146,6 +147,7 @@ def _head(row: Item) -> Head:
         total=number(row, "total"),
         acknowledged=number(row, "acknowledged"),
         freed=number(row, "freed"),
+        discarded=number(row, "discarded", number(row, "acknowledged")),
         look_again_at=number(row, "look_again_at"),
         last_stream=blob(row, "last_stream"),
         last_seq=number(row, "last_seq"),

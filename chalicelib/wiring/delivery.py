@@ -10,6 +10,7 @@ from chalicelib.services.delivery.state import DsPeer
 from chalicelib.services.fetching import Fetching
 from chalicelib.services.limits import Limits
 from chalicelib.services.queueing.configs import Configs
+from chalicelib.services.queueing.creations import Creations
 from chalicelib.services.queueing.enqueueing import Enqueueing
 from chalicelib.services.queueing.limits import HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
@@ -111,14 +112,15 @@ def queue_authentication() -> Authentication:
 def queue_owners() -> Owners:
     """Creating, changing and deleting queues."""
     digests, clock = wiring.digests(), wiring.clock()
-    limits = Limits(wiring.buckets(), digests)
-    return Owners(queue_heads(), queue_entries(), queue_authentication(), limits, digests, clock)
+    creations = Creations(Limits(wiring.buckets(), digests))
+    return Owners(queue_heads(), queue_entries(), queue_authentication(), creations, digests, clock)
 
 
 @functools.cache
 def queue_reading() -> Reading:
     """Fetching from queues."""
-    return Reading(queue_heads(), queue_entries(), bodies(), queue_authentication(), wiring.clock(), pause)
+    alarms, clock = wiring.alarms(), wiring.clock()
+    return Reading(queue_heads(), queue_entries(), bodies(), queue_authentication(), alarms, clock, pause)
 
 
 @functools.cache

@@ -83,14 +83,17 @@ class MemoryQueueHeads(Fake):
         self._change(queue_id, lambda head: dataclasses.replace(head, active_at=max(head.active_at, now)))
 
     @fallible
-    def mark(self, queue_id: QueueId, up_to: int, freed: int, look_again_at: int) -> None:
+    def mark(self, queue_id: QueueId, up_to: int, freed: int, look_again_at: int, discarded: int) -> None:
         known = self.tables.heads.get(queue_id)
         if known is None or known.acknowledged > up_to or known.freed > freed:
             return
         require(up_to <= known.seq and freed <= known.total, "more is let go of than there was")
+        require(discarded <= up_to, "more rows are removed than were let go of")
         self._change(
             queue_id,
-            lambda head: dataclasses.replace(head, acknowledged=up_to, freed=freed, look_again_at=look_again_at),
+            lambda head: dataclasses.replace(
+                head, acknowledged=up_to, freed=freed, look_again_at=look_again_at, discarded=discarded
+            ),
         )
 
     @fallible
@@ -229,12 +232,12 @@ class MemoryBodies(Fake):
     def get(self, wanted: Collection[bytes]) -> Mapping[bytes, bytes]:
         require(len(set(wanted)) == len(wanted), "a message is asked for twice")
         found = {sha256: self.tables.bodies.get(sha256, (b"", 0)) for sha256 in wanted}
-        if any(until <= self.clock() for _, until in found.values()):
-            raise LookupError("a message is not stored, or not any more")
-        return {sha256: message for sha256, (message, _) in found.items()}
+        return {sha256: message for sha256, (message, until) in found.items() if until > self.clock()}
 
     @fallible
-    def link(self, sha256: bytes) -> str:
+    def link(self, sha256: bytes) -> str | None:
+        if sha256 not in self.tables.bodies:
+            return None
         message, _ = self.tables.bodies[sha256]
         require(len(message) > LARGEST_ANSWER, "a link to a message that fits into an answer")
         return f"https://bodies.example/{sha256.hex()}"

@@ -211,7 +211,10 @@ class QueueEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetched:
-    """Entries of a queue in order, up to which number its owner has acknowledged, and the last number there is."""
+    """Entries of a queue in order, up to which number its owner has acknowledged, and the last number there is.
+
+    Where there are no entries, nothing is left of what was asked for up to `last`; more may come after that.
+    """
 
     entries: tuple[QueueEntry, ...]
     acknowledged: int

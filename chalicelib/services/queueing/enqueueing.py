@@ -253,8 +253,10 @@ class Enqueueing:
         if oldest:
             up_to, freed = oldest[0].number - 1, oldest[0].total - oldest[0].size
             look_again_at = oldest[0].gone_at
-        self.heads.mark(head.queue_id, up_to, freed, look_again_at)
-        return dataclasses.replace(head, acknowledged=up_to, freed=freed)
+        # The rows of what expired go by themselves.
+        discarded = up_to if up_to > head.acknowledged else head.discarded
+        self.heads.mark(head.queue_id, up_to, freed, look_again_at, discarded)
+        return dataclasses.replace(head, acknowledged=up_to, freed=freed, discarded=discarded)
 
 
 def _answered(stream: Stream | None, request: EnqueueRequest) -> EnqueueResponse | None:

@@ -1,9 +1,9 @@
 """How much may come in, and from whom.
 
-Four bounds, each where it costs least. A source may create some queues a minute, and ask for some that are not its own
-(`strangers`). A hub may send so many rows a second, by leased tokens. How fast one group may fill one queue is bounded
-in the stream's own row, which is read and written for each row anyhow: a stream is one group's way to a set of queues,
-and each row goes into each of them.
+Four bounds, each where it costs least. A source may create some queues a minute (`creations`), and ask for some that
+are not its own (`strangers`). A hub may send so many rows a second, by leased tokens. How fast one group may fill one
+queue is bounded in the stream's own row, which is read and written for each row anyhow: a stream is one group's way to
+a set of queues, and each row goes into each of them.
 """
 
 from chalicelib.errors import TooManyRequests

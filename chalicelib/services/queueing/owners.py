@@ -13,14 +13,13 @@ from chalicelib.errors import AlreadyExists, InvalidValue, NotFound, NotFresh, N
 from chalicelib.protocol.crypto import InvalidSignature, UnsupportedCipherSuite, cipher_suite
 from chalicelib.protocol.delivery.parts import Domain
 from chalicelib.protocol.delivery.queue_requests import CreateQueue, DeleteQueue, QSBody, QSMessage, UpdateQueue
-from chalicelib.services.limits import Limits, network
 from chalicelib.services.ports import Clock, Digests, Lost
-from chalicelib.services.queueing.limits import CREATED_BY_SOURCE
+from chalicelib.services.queueing.creations import Creations
 from chalicelib.services.queueing.ports import QueueEntries, QueueHeads
 from chalicelib.services.queueing.state import Head, QueueId
 from chalicelib.services.queueing.strangers import Strangers
 
-MOST_DISCARDED = 1_000  # Of a deleted queue at once; what is left expires.
+MOST_DISCARDED = 1_000  # Rows by one request; it takes forty calls. What is left expires.
 
 Wanted = TypeVar("Wanted", bound=QSBody)
 
@@ -95,7 +94,7 @@ class Owners:
     heads: QueueHeads
     entries: QueueEntries
     authentication: Authentication
-    limits: Limits
+    creations: Creations
     digests: Digests
     clock: Clock
 
@@ -107,6 +106,7 @@ class Owners:
         asked = body_of(CreateQueue, message)
         self.authentication.check_fresh(message)
         queue_id, now = QueueId(message.queue_id), self.clock()
+        self.creations.admit(source, now)
         token = token_digest(self.digests, asked.enqueue_token)
         new = Head(queue_id, asked.cipher_suite, asked.signature_key, token, now, active_at=now, updated_at=0)
         with self.authentication.strangers.counting_failures(source):
@@ -116,7 +116,7 @@ class Owners:
                 if not head.deleted and _keys(head) == _keys(new):
                     return
                 raise AlreadyExists("there is or was a queue of this name")
-        self.limits.spend(CREATED_BY_SOURCE, network(source), 1, now)
+        self.creations.spend(source, now)
         self.heads.create(new)
 
     def update(self, message: QSMessage, source: str) -> None:
@@ -157,7 +157,7 @@ def discard_all(heads: QueueHeads, entries: QueueEntries, queue_id: QueueId) -> 
     """Remove what a deleted queue held, as far as one request may; the rest expires unseen."""
     (head,) = heads.load([queue_id])
     if head is not None:
-        entries.discard(queue_id, head.acknowledged, min(head.seq, head.acknowledged + MOST_DISCARDED))
+        entries.discard(queue_id, head.discarded, min(head.seq, head.discarded + MOST_DISCARDED))
 
 
 def check_key(asked: UpdateQueue) -> None:

@@ -17,7 +17,8 @@ class QueueHeads(Protocol):
     `create` leaves a queue that stands as it is, and raises `AlreadyExists` unless it has the same keys and was
     not deleted. `rotate` gives a queue the keys of `after`, and raises `Lost` when its keys changed since `before`
     or it was deleted.
-    `mark` raises `acknowledged` and `freed` together; one that is not ahead of what stands changes nothing.
+    `mark` raises `acknowledged` and `freed` together, and says how far rows are `discarded`; one that is behind what
+    stands changes nothing.
     `touch` and `mark` leave a deleted queue alone. `bury` deletes a queue: it takes no entries from then on. It
     does nothing and returns False where the queue is gone already, or was active after `unless_active_after`.
     `unused` may miss changes of the last second.
@@ -27,7 +28,7 @@ class QueueHeads(Protocol):
     def load(self, queue_ids: Sequence[QueueId]) -> list[Head | None]: ...
     def rotate(self, before: Head, after: Head) -> None: ...
     def touch(self, queue_id: QueueId, now: int) -> None: ...
-    def mark(self, queue_id: QueueId, up_to: int, freed: int, look_again_at: int) -> None: ...
+    def mark(self, queue_id: QueueId, up_to: int, freed: int, look_again_at: int, discarded: int) -> None: ...
     def bury(self, queue_id: QueueId, now: int, unless_active_after: int | None = None) -> bool: ...
     def unused(self, since: int, most: int) -> list[QueueId]: ...
 
@@ -57,14 +58,15 @@ class Streams(Protocol):
 class Bodies(Protocol):
     """Messages by their SHA-256, each stored once however many queues it lies in.
 
-    `put` returns once the message is durable until `until` at least; a repeat may prolong that. `get` raises
-    `LookupError` unless it has all of them. `link` is a URL by which anybody may fetch a message of more than
-    `LARGEST_ANSWER` bytes for five minutes.
+    `put` returns once the message is durable until `until` at least; a repeat may prolong that. `get` returns those
+    that there are. `link` is a URL by which anybody may fetch a message of more than `LARGEST_ANSWER` bytes for five
+    minutes. What `get` leaves out, or `link` has None for, is gone for good: a consistent read said that it is not
+    there, or not what was stored. Where a call fails, or a key is not to be had, they raise.
     """
 
     def put(self, sha256: bytes, message: bytes, until: int) -> None: ...
     def get(self, wanted: Collection[bytes]) -> Mapping[bytes, bytes]: ...
-    def link(self, sha256: bytes) -> str: ...
+    def link(self, sha256: bytes) -> str | None: ...
 
 
 class ConfigKeys(Protocol):

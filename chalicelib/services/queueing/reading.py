@@ -3,6 +3,10 @@
 Entries are numbered without a gap, and a head that says `seq` was written together with entry `seq`. So what is
 read is bounded by a head that was read before: a later entry could otherwise be seen while an earlier one, written
 between the two looks, is not, and `after` would step over it.
+
+An entry whose message is gone for good is left out, with an alarm, or it would hold up all behind it for as long as it
+lies there. Its group's next `seq` shows the client that it missed something, and it comes back by an external commit.
+Where it is not certain that the message is gone, because a call fails, the fetch fails and is repeated.
 """
 
 import dataclasses
@@ -13,8 +17,8 @@ from chalicelib.protocol.delivery.queue_requests import Acknowledge, Fetch, QSMe
 from chalicelib.protocol.delivery.queueing import Fetched, QueueEntry
 from chalicelib.protocol.timestamps import HOUR, SECOND
 from chalicelib.services.limits import network
-from chalicelib.services.ports import Clock
-from chalicelib.services.queueing.owners import Authentication, body_of
+from chalicelib.services.ports import Alarms, Clock
+from chalicelib.services.queueing.owners import MOST_DISCARDED, Authentication, body_of
 from chalicelib.services.queueing.ports import Bodies, QueueEntries, QueueHeads, Wait
 from chalicelib.services.queueing.state import LARGEST_ANSWER, Entry, Head, QueueId
 
@@ -23,6 +27,8 @@ LONGEST_WAIT = 20 * SECOND
 FIRST_LOOK, LAST_LOOK = 100, SECOND  # Between looks at a queue that somebody waits at.
 MOST_WAITING = 50
 """How many fetches wait in one process at a time; who comes after them is answered at once and asks again."""
+MOST_PAGES = 8
+"""How many pages of which nothing is left one fetch looks through before it says how far it came."""
 ACTIVITY_GRAIN = HOUR
 LINK_BYTES = 2_048
 ENTRY_BYTES = 300
@@ -60,6 +66,7 @@ class Reading:
     entries: QueueEntries
     bodies: Bodies
     authentication: Authentication
+    alarms: Alarms
     clock: Clock
     wait: Wait
     waiting: Waiting = dataclasses.field(default_factory=Waiting)
@@ -67,7 +74,8 @@ class Reading:
     def fetch(self, message: QSMessage, source: str) -> Fetched:
         """Return entries after a number, in order; where there is none, wait for one as long as asked, or not at all.
 
-        Where none is returned although `last` is further on, everything up to `last` had expired.
+        Where none is returned although `last` is further on, everything up to `last` had expired, or is lost; there
+        may be more behind it where much is lost.
         """
         asked = body_of(Fetch, message)
         head = self.authentication.living(message, source)
@@ -78,42 +86,62 @@ class Reading:
             self.heads.touch(head.queue_id, now)
         most = min(asked.most, MOST_FETCHED)
         until = now + min(asked.wait_ms, LONGEST_WAIT)
-        found = self._new(head, asked.after, most)
-        if found or most == 0 or self.clock() >= until or not self.waiting.enter(head.queue_id, source):
-            return Fetched(self._with_messages(found), head.acknowledged, head.seq)
+        fetched = self._page(head, asked.after, most)
+        if fetched.entries or fetched.last < head.seq or most == 0 or self.clock() >= until:
+            return fetched
+        if not self.waiting.enter(head.queue_id, source):
+            return fetched
         try:
             return self._waited(head, most, until)
         finally:
             self.waiting.leave(head.queue_id)
 
     def _waited(self, head: Head, most: int, until: int) -> Fetched:
-        """Return what comes after what there was, all of which had expired."""
+        """Return what comes after what there was, of which nothing is left."""
         look = FIRST_LOOK
         while True:
             after = head.seq
             self.wait(min(look, max(1, until - self.clock())))
             look = min(2 * look, LAST_LOOK)
             head = self._again(head)
-            found = self._new(head, after, most)
-            if found or self.clock() >= until:
-                return Fetched(self._with_messages(found), head.acknowledged, head.seq)
+            fetched = self._page(head, after, most)
+            if fetched.entries or fetched.last < head.seq or self.clock() >= until:
+                return fetched
 
     def acknowledge(self, message: QSMessage, source: str) -> None:
-        """Let go of all entries up to a number; a number that was let go of before changes nothing."""
+        """Let go of all entries up to a number; a number that was let go of before changes nothing.
+
+        Of very many, some rows are removed now, and more with each acknowledgement that comes later, or they expire.
+        """
         asked = body_of(Acknowledge, message)
         head = self.authentication.living(message, source)
         if asked.up_to > head.seq:
             raise NoSuchEntry(head.seq)
-        if asked.up_to <= head.acknowledged:
-            return
-        freed = self._total_up_to(head, asked.up_to)
-        # First the entries, then the mark: after a crash between the two a repeat finds its work to do. The entries
-        # are the client's to lose from here on, and the queue looks fuller than it is until then.
-        self.entries.discard(head.queue_id, head.acknowledged, asked.up_to)
-        self.heads.mark(head.queue_id, asked.up_to, freed, head.look_again_at)
+        up_to, freed = head.acknowledged, head.freed
+        if asked.up_to > up_to:
+            up_to, freed = asked.up_to, self._total_up_to(head, asked.up_to)
+        discarded = min(up_to, head.discarded + MOST_DISCARDED)
+        if discarded < up_to != head.acknowledged:
+            # Whatever becomes of so many rows, they are gone for their owner and for who puts more in.
+            self.heads.mark(head.queue_id, up_to, freed, head.look_again_at, head.discarded)
+        if discarded > head.discarded:
+            # First the entries, then the mark: after a crash between the two a repeat finds its work to do. The entries
+            # are the client's to lose from here on, and the queue looks fuller than it is until then.
+            self.entries.discard(head.queue_id, head.discarded, discarded)
+            self.heads.mark(head.queue_id, up_to, freed, head.look_again_at, discarded)
+
+    def _page(self, head: Head, after: int, most: int) -> Fetched:
+        """Return what comes after a number. Pages of which nothing is left are passed over, at most so many."""
+        after = max(after, head.acknowledged)
+        for _ in range(MOST_PAGES):
+            found = self._new(head, after, most)
+            entries = self._with_messages(found)
+            if entries or not found:
+                return Fetched(entries, head.acknowledged, head.seq)
+            after = found[-1].number
+        return Fetched((), head.acknowledged, after)
 
     def _new(self, head: Head, after: int, most: int) -> list[Entry]:
-        after = max(after, head.acknowledged)
         if head.seq <= after or most == 0:
             return []
         entries = self.entries.read(head.queue_id, after, head.seq, most, self.clock())
@@ -140,8 +168,14 @@ class Reading:
         return left[0].total - (left[0].size if left[0].number > up_to else 0)
 
     def _with_messages(self, entries: list[Entry]) -> tuple[QueueEntry, ...]:
+        """Return entries as a client gets them, without those whose message is gone for good."""
         inline = {entry.body for entry in entries if entry.size <= LARGEST_ANSWER}
-        messages = self.bodies.get(inline) if inline else {}
+        messages: dict[bytes, bytes | Reference] = dict(self.bodies.get(inline)) if inline else {}
+        for entry in entries:
+            if entry.body not in inline and (link := self.bodies.link(entry.body)) is not None:
+                messages[entry.body] = Reference(link, entry.body, entry.size)
+        if any(entry.body not in messages for entry in entries):
+            self.alarms.raise_("message-lost", "")
         return tuple(
             QueueEntry(
                 entry.number,
@@ -149,13 +183,11 @@ class Reading:
                 entry.group_id,
                 entry.seq,
                 entry.accepted_at,
-                messages[entry.body] if entry.body in messages else self._reference(entry),
+                messages[entry.body],
             )
             for entry in entries
+            if entry.body in messages
         )
-
-    def _reference(self, entry: Entry) -> Reference:
-        return Reference(self.bodies.link(entry.body), entry.body, entry.size)
 
 
 def _weight(entry: Entry) -> int:

@@ -25,7 +25,8 @@ class Head:
     """A queue. `token` is a digest of what enqueuing takes.
 
     `seq` is the number of the last entry and `acknowledged` that up to which they are gone; `total` and `freed` are
-    the bytes up to either. `look_again_at` is when the oldest entry of a full queue will have expired.
+    the bytes up to either. `discarded` is how far the rows were removed, too, of what is gone: it may lag.
+    `look_again_at` is when the oldest entry of a full queue will have expired.
     `last_stream` and `last_seq` say what was appended last. A deleted queue is kept for a day, for repeats.
     """
 
@@ -41,6 +42,7 @@ class Head:
     total: int = 0
     acknowledged: int = 0
     freed: int = 0
+    discarded: int = 0
     look_again_at: int = 0
     last_stream: bytes = b""
     last_seq: int = 0

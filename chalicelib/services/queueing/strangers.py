@@ -10,6 +10,7 @@ Owners behind an address that a stranger floods from wait with it, as at every o
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 from chalicelib.errors import AlreadyExists, NotFound, NotPermitted, TooManyRequests
@@ -26,6 +27,39 @@ MOST_TURNED_AWAY = 10_000
 """How many networks a process keeps in mind; it is past caring for those that came first if there are more."""
 
 
+@dataclasses.dataclass(slots=True)
+class _Pause:
+    until: int
+    looks: int
+
+
+class TurnedAway:
+    """Networks that are turned away for a while, as one process keeps them in mind."""
+
+    def __init__(self) -> None:
+        self._pauses: dict[bytes, _Pause] = {}
+
+    def pause(self, owner: bytes, now: int) -> int:
+        """Return for how many milliseconds more a network is turned away: 0 where it is not."""
+        known = self._pauses.get(owner)
+        return 0 if known is None else max(0, known.until - now)
+
+    def look(self, owner: bytes) -> bool:
+        """Say whether one that is turned away may be looked at all the same, which is one time fewer from then on."""
+        known = self._pauses.get(owner)
+        if known is None or known.looks <= 0:
+            return False
+        known.looks -= 1
+        return True
+
+    def note(self, owner: bytes, until: int, looks: int = 0) -> None:
+        """Turn a network away until then, but for so many looks."""
+        self._pauses.pop(owner, None)
+        if len(self._pauses) >= MOST_TURNED_AWAY:
+            self._pauses.pop(next(iter(self._pauses)))
+        self._pauses[owner] = _Pause(until, looks)
+
+
 class Strangers:
     """Turns away who has failed too often; one instance a container."""
 
@@ -34,7 +68,7 @@ class Strangers:
         self._leased = LeasedLimit(buckets, alarms, name, owners="digest", kind=name, alarm=ALARM, about=name)
         self._digests = digests
         self._clock = clock
-        self._turned_away: dict[bytes, int] = {}
+        self._turned_away = TurnedAway()
 
     @contextlib.contextmanager
     def counting_failures(self, source: str) -> Iterator[None]:
@@ -43,8 +77,7 @@ class Strangers:
         Raises `TooManyRequests` before that, or in its place, where too much came from there that was not.
         """
         owner, now = network(source), self._clock()
-        pause = self._turned_away.get(owner, now) - now
-        if pause > 0:
+        if pause := self._turned_away.pause(owner, now):
             raise TooManyRequests(FAILED_BY_SOURCE.name, pause / SECOND)
         try:
             yield
@@ -60,8 +93,5 @@ class Strangers:
             self._leased.spend(name, FAILED_BY_SOURCE.rate, FAILED_BY_SOURCE.burst, now)
         except TooManyRequests as refused:
             pause = max(SHORTEST_PAUSE, int((refused.retry_after_seconds or 0) * SECOND))
-            self._turned_away.pop(owner, None)
-            if len(self._turned_away) >= MOST_TURNED_AWAY:
-                self._turned_away.pop(next(iter(self._turned_away)))
-            self._turned_away[owner] = now + pause
+            self._turned_away.note(owner, now + pause)
             raise TooManyRequests(FAILED_BY_SOURCE.name, pause / SECOND) from refused

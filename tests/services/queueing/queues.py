@@ -32,6 +32,7 @@ from chalicelib.services.fetching import Fetching
 from chalicelib.services.limits import Limits
 from chalicelib.services.ports import Alarms, Buckets, Clock, Digests, Pieces, RemoteBodies
 from chalicelib.services.queueing.configs import Configs
+from chalicelib.services.queueing.creations import Creations
 from chalicelib.services.queueing.enqueueing import Enqueueing
 from chalicelib.services.queueing.limits import HubLimits
 from chalicelib.services.queueing.owners import Authentication, Owners
@@ -90,8 +91,8 @@ class Qs:
         configs = Configs(config_keys, domain)
         fetching, limits = Fetching(remote_bodies, pieces, clock), HubLimits(buckets, alarms)
         return cls(
-            Owners(heads, entries, authentication, Limits(buckets, digests), digests, clock),
-            Reading(heads, entries, bodies, authentication, clock, wait),
+            Owners(heads, entries, authentication, Creations(Limits(buckets, digests)), digests, clock),
+            Reading(heads, entries, bodies, authentication, alarms, clock, wait),
             Enqueueing(heads, entries, streams, bodies, fetching, configs, limits, digests, clock, wait, domain),
             Upkeep(heads, entries, clock),
             configs,
