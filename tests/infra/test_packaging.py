@@ -226,7 +226,7 @@ def test_workers_end_before_they_are_killed() -> None:
     ends = {
         "fan_out": fanout.WORK,
         "sweep_accounts": account_desk.WORK + account_desk.TURN,
-        "tend_groups": delivery_upkeep.STEP,
+        "tend_groups": delivery_upkeep.STEP + delivery_upkeep.TURN,
         "expire_queues": queueing_upkeep.TIME,
     }
     for name, end in ends.items():
