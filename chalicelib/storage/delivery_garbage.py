@@ -7,6 +7,7 @@ S3 is emptied before the rows that lead there, so that a crash in between leaves
 from collections.abc import Iterable, Mapping, Sequence
 
 from chalicelib.protocol.mls.chunks import Ref
+from chalicelib.services.delivery.ports import NO_REF
 from chalicelib.services.delivery.state import GroupId
 from chalicelib.storage import delivery_rows as rows_of
 from chalicelib.storage.delivery_objects import WROTE_SHARDS, wrote_shard
@@ -40,9 +41,12 @@ class AwsGarbage:
                 break
         return found
 
-    def objects(self, group_id: GroupId) -> Mapping[Ref, int]:
-        """Return all objects of a group, and when each was written."""
-        rows = self._beginning(group_id, "o#", ("r", "written_at"))
+    def objects(self, group_id: GroupId, after: Ref = NO_REF, most: int = 1_000) -> Mapping[Ref, int]:
+        """Return the first objects of a group that come after one, and when each was written."""
+        # A hexadecimal digit is more than "!" and less than "~".
+        between: Item = {"g": group_id, "first": rows_of.object_name(after) + "!", "last": "o#~"}
+        condition = "#g = :g AND #r BETWEEN :first AND :last"
+        rows = self.database.query(GROUPS, condition, between, only=("r", "written_at"), most=most)
         return {Ref(bytes.fromhex(text(row, "r")[2:])): number(row, "written_at") for row in rows}
 
     def named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]:

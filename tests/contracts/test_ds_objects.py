@@ -7,6 +7,7 @@ import pytest
 
 from chalicelib.protocol.mls.chunks import Ref, reference
 from chalicelib.protocol.timestamps import DAY, SECOND
+from chalicelib.services.delivery.ports import NO_REF
 from chalicelib.services.delivery.state import MEMBERSHIPS, Behind, GroupId, Kind, PastEpoch
 from tests.contracts.delivery import (
     ANSWER,
@@ -76,6 +77,17 @@ def test_a_groups_objects_are_listed_with_the_times_they_were_written(ds: DsPort
     ds.store(b"first", group_id=OTHER)
     assert ds.garbage.objects(GROUP) == {first: START, second: START + 1000}
     assert ds.garbage.objects(GroupId(b"no group")) == {}
+
+
+def test_a_groups_objects_come_by_the_page_in_their_order(ds: DsPorts) -> None:
+    refs = sorted(ds.store(b"object %d" % number) for number in range(25))
+    ds.store(b"another's", group_id=OTHER)
+    found: list[Ref] = []
+    while page := list(ds.garbage.objects(GROUP, found[-1] if found else NO_REF, 4)):
+        assert len(page) <= 4
+        found += page
+    assert found == refs
+    assert list(ds.garbage.objects(GROUP, Ref(refs[7][:5]), 2)) == [ref for ref in refs if ref > refs[7][:5]][:2]
 
 
 def test_of_what_is_written_by_the_day_it_is_told_when_that_day_was_over(ds: DsPorts) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, REF_SIZE, ChunkStore, Ref, reference
 from chalicelib.protocol.timestamps import DAY, SECOND, end_of_day
-from chalicelib.services.delivery.ports import MOST_NOTES, Exists
+from chalicelib.services.delivery.ports import MOST_NOTES, NO_REF, Exists
 from chalicelib.services.delivery.state import (
     LOG_LIFE_DAYS,
     MEMBERSHIPS,
@@ -326,8 +326,9 @@ class MemoryGarbage(Fake):
         return list(itertools.islice((group for group in known if after is None or group < after), most))
 
     @fallible
-    def objects(self, group_id: GroupId) -> Mapping[Ref, int]:
-        return {ref: self.tables.written_at[group_id, ref] for ref in self.tables.objects.get(group_id, {})}
+    def objects(self, group_id: GroupId, after: Ref = NO_REF, most: int = 1_000) -> Mapping[Ref, int]:
+        refs = sorted(ref for ref in self.tables.objects.get(group_id, {}) if ref > after)
+        return {ref: self.tables.written_at[group_id, ref] for ref in refs[:most]}
 
     @fallible
     def named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]:

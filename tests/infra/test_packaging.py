@@ -227,7 +227,7 @@ def test_workers_end_before_they_are_killed() -> None:
         "fan_out": fanout.WORK,
         "sweep_fanout": sweeping.WORK,
         "sweep_accounts": account_desk.WORK + account_desk.TURN,
-        "tend_groups": delivery_upkeep.STEP,
+        "tend_groups": delivery_upkeep.STEP + delivery_upkeep.TURN,
         "expire_queues": queueing_upkeep.TIME,
     }
     for name, end in ends.items():

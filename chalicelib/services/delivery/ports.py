@@ -23,6 +23,9 @@ from chalicelib.services.delivery.state import (
     User,
 )
 
+NO_REF = Ref(b"")
+"""Comes before every reference."""
+
 MOST_NOTES = 64
 """How much waits in the inbox of a sealed group."""
 
@@ -111,8 +114,9 @@ class Inboxes(Protocol):
 class Garbage(Protocol):
     """What is needed to collect objects that nothing refers to any more.
 
-    `groups` names some groups that wrote objects, a page at a time. `objects` lists a group's objects with the times
-    they were written, or the end of that day; never one before. `named` is what the rows of the group name: the roots
+    `groups` names some groups that wrote objects, a page at a time. `objects` lists the first of a group's objects
+    whose references come after one, in their order, with the times they were written, or the end of that day; never one
+    before. `named` is what the rows of the group name: the roots
     of states (of the head, of past epochs, and of rows of the log that some shard or some domain has yet to get), and
     beside them objects that lead to no other, such as lists of joiners; expired rows do not count. `delete` removes
     objects; one that has gone is gone. `purge` removes every row of a group that was deleted and delivered long ago,
@@ -120,7 +124,7 @@ class Garbage(Protocol):
     """
 
     def groups(self, after: GroupId | None, most: int) -> list[GroupId]: ...
-    def objects(self, group_id: GroupId) -> Mapping[Ref, int]: ...
+    def objects(self, group_id: GroupId, after: Ref = NO_REF, most: int = 1_000) -> Mapping[Ref, int]: ...
     def named(self, group_id: GroupId, now: int) -> tuple[frozenset[Ref], frozenset[Ref]]: ...
     def delete(self, group_id: GroupId, refs: Sequence[Ref]) -> None: ...
     def purge(self, group_id: GroupId) -> None: ...

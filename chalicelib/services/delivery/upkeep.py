@@ -5,19 +5,24 @@ remembered, and the next one goes on from there. A group that fails is passed ov
 is one over which a worker dies.
 
 Objects are collected by marking: what the kept roots lead to is kept, and so is what was written within a day, because
-a change on its way may be about to refer to it. The list is taken before the roots are, so an object that a new root
-refers to is either reached from it or too young. Nobody but this collector deletes; who loses a race leaves its
-objects to it.
+a change on its way may be about to refer to it. What is neither stays garbage, whenever it is listed: a new root leads
+to what a kept one led to and to what its own attempt wrote, under names that no other attempt writes. So the roots are
+followed once, and the list goes by in pages, each of which is freed at once. A client can make garbage faster than one
+turn lists it; then each turn frees another part, because it begins at another place, and the names are random. Nobody
+but this collector deletes; who loses a race leaves its objects to it.
 """
 
 import dataclasses
+import hashlib
+from collections.abc import Iterator
 
 from chalicelib.protocol.delivery.group_state import GroupState, RemovalReason
 from chalicelib.protocol.delivery.reachable import reachable
+from chalicelib.protocol.mls.chunks import REF_SIZE, Ref
 from chalicelib.protocol.timestamps import DAY, MINUTE
 from chalicelib.services.delivery.commits import JOINABLE
 from chalicelib.services.delivery.heads import closed
-from chalicelib.services.delivery.ports import Garbage, Groups, Rounds
+from chalicelib.services.delivery.ports import NO_REF, Garbage, Groups, Rounds
 from chalicelib.services.delivery.removals import Removals
 from chalicelib.services.delivery.scribe import Scribe
 from chalicelib.services.delivery.state import LOG_LIFE_DAYS, GroupId, Head
@@ -26,7 +31,9 @@ from chalicelib.services.ports import Alarms, Clock
 
 YOUNG = DAY
 STEP = 10 * MINUTE
+TURN = 3 * MINUTE
 PAGE = 50
+PAGE_OF_OBJECTS = 1_000
 ROUND = "groups"
 
 
@@ -93,18 +100,40 @@ class Upkeep:
         self.removals.remove(group_id, inactive)
 
     def _collect(self, group_id: GroupId, now: int) -> None:
-        listed = self.garbage.objects(group_id)
-        roots, others = self.garbage.named(group_id, now)
         head, _ = self.groups.load(group_id, b"")
         if head is not None and head.deleted and head.used_until + (LOG_LIFE_DAYS + 1) * DAY <= now:
             self.garbage.purge(group_id)
             return
-        old = [ref for ref, written_at in listed.items() if written_at + YOUNG <= now]
-        if not old:
-            return
+        kept: set[Ref] | None = None
+        for old in self._old(group_id, now):
+            # After `now`: a change that would refer to something old has come about, or never will.
+            kept = self._kept(group_id, now) if kept is None else kept
+            self.garbage.delete(group_id, [ref for ref in old if ref not in kept])
+
+    def _old(self, group_id: GroupId, now: int) -> Iterator[list[Ref]]:
+        """Give a group's objects of more than a day ago, from some place on and around, for one turn."""
+        start = Ref(hashlib.sha256(str(now).encode()).digest()[:REF_SIZE])
+        after, is_around = start, False
+        while True:
+            page = self.garbage.objects(group_id, after, PAGE_OF_OBJECTS)
+            if old := [ref for ref, written_at in page.items() if written_at + YOUNG <= now]:
+                yield old
+            if self.clock() >= now + TURN:
+                return
+            if page and not (is_around and max(page) >= start):
+                after = max(page)
+            elif is_around:
+                return
+            else:
+                after, is_around = NO_REF, True
+
+    def _kept(self, group_id: GroupId, now: int) -> set[Ref]:
+        """Return the objects to which a row of the group leads."""
+        roots, others = self.garbage.named(group_id, now)
+        head, _ = self.groups.load(group_id, b"")
         kept = {*roots, *others}
         for root in roots:
             # Without a head, a creation that failed has left objects, and no row names any.
             if head is not None and not head.sealed:
                 kept |= reachable(self.vault.open(head, root))
-        self.garbage.delete(group_id, [ref for ref in old if ref not in kept])
+        return kept

@@ -1,13 +1,15 @@
 """The round over all groups: who is inactive, what is unused, and which objects nothing refers to."""
 
+import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from chalicelib.protocol.delivery.group_state import RemovalReason
 from chalicelib.protocol.delivery.refusals import GroupExists, UnknownGroup
 from chalicelib.protocol.delivery.responses import Ok
-from chalicelib.protocol.mls.chunks import Ref
+from chalicelib.protocol.mls.chunks import ATTEMPT_SIZE, Ref, reference
 from chalicelib.protocol.timestamps import DAY, SECOND
 from chalicelib.services.delivery import upkeep
 from chalicelib.services.delivery.state import GroupId
@@ -193,11 +195,12 @@ def test_a_group_over_which_workers_die_does_not_keep_the_others_waiting(
     listed = house.world.garbage.objects
     looked_at: list[GroupId] = []
 
-    def deadly(group_id: GroupId) -> Mapping[Ref, int]:
-        looked_at.append(group_id)
+    def deadly(group_id: GroupId, *page: Any) -> Mapping[Ref, int]:
+        if group_id not in looked_at[-1:]:
+            looked_at.append(group_id)
         if len(looked_at) == 1:
             raise Killed
-        return listed(group_id)
+        return listed(group_id, *page)
 
     monkeypatch.setattr(house.world.garbage, "objects", deadly)
     with pytest.raises(Killed):
@@ -214,9 +217,9 @@ def test_a_step_ends_between_two_groups_when_its_time_is_up(house: House, monkey
     house.world.clock.advance(2 * SECOND)
     listed = house.world.garbage.objects
 
-    def slow(group_id: GroupId) -> Mapping[Ref, int]:
+    def slow(group_id: GroupId, *page: Any) -> Mapping[Ref, int]:
         house.world.clock.advance(upkeep.STEP // 2)
-        return listed(group_id)
+        return listed(group_id, *page)
 
     monkeypatch.setattr(house.world.garbage, "objects", slow)
     assert [house.upkeep.step() for _ in range(2)] == [2, 2]
@@ -232,3 +235,51 @@ def test_what_a_creation_that_failed_wrote_is_collected(house: House) -> None:
     house.upkeep.step()
     assert not objects(house)
     assert house.world.alarms.raised == []
+
+
+def flooded(house: House, monkeypatch: pytest.MonkeyPatch, garbage: int) -> None:
+    """Let a group have more old garbage than one turn lists: it has time for one page of ten."""
+    attempts = [hashlib.sha256(b"%d" % number).digest()[:ATTEMPT_SIZE] for number in range(garbage)]
+    house.world.objects.put(GROUP, {reference(attempt, b"garbage"): b"garbage" for attempt in attempts})
+    house.world.clock.advance(2 * DAY)
+    listed = house.world.garbage.objects
+
+    def slow(group_id: GroupId, *page: Any) -> Mapping[Ref, int]:
+        house.world.clock.advance(upkeep.TURN)
+        return listed(group_id, *page)
+
+    monkeypatch.setattr(upkeep, "PAGE_OF_OBJECTS", 10)
+    monkeypatch.setattr(house.world.garbage, "objects", slow)
+
+
+def test_more_garbage_than_a_turn_lists_is_freed_turn_by_turn(
+    house: House, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = set(house.world.tables.objects[GROUP])
+    flooded(house, monkeypatch, 200)
+    before = len(house.world.tables.objects[GROUP])
+    house.upkeep.tend(GROUP)
+    assert before - 10 <= len(house.world.tables.objects[GROUP]) < before
+    for _ in range(200):
+        house.upkeep.tend(GROUP)
+    assert set(house.world.tables.objects[GROUP]) == used
+    message, _ = alice.updating()
+    assert house.serve(message) == Ok()
+
+
+def test_what_stands_before_the_garbage_does_not_hide_it(
+    house: House, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Young objects fill more pages than a turn has time for, and what is old comes after them."""
+    flooded(house, monkeypatch, 60)
+    old = set(house.world.tables.objects[GROUP])
+    used = house.world.garbage.named(GROUP, house.world.clock())[0]
+    young = [reference(bytes([0, number]) + bytes(ATTEMPT_SIZE - 2), b"young") for number in range(60)]
+    house.world.objects.put(GROUP, dict.fromkeys(young, b"young"))
+    for _ in range(100):
+        house.upkeep.tend(GROUP)
+        house.world.clock.now -= upkeep.TURN
+        house.world.clock.advance(1)
+    left = set(house.world.tables.objects[GROUP])
+    assert left >= {*young, *used}
+    assert len(left & old) <= len(old) - 60
